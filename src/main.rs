@@ -1,0 +1,2 @@
+//! Arguments, then hand over.
+fn main() {}

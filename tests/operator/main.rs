@@ -1,0 +1,1 @@
+//! The operator, driven from outside.
