@@ -1,0 +1,57 @@
+# The real programs that the tests run against, built once from pinned Go modules into target/tools.
+# A folder that already has them (etcd, kube-apiserver, kubectl) can be named in KUBEBUILDER_ASSETS; then nothing is built.
+
+TOOLS_DIR    := target/tools
+TOOLS_SOURCE := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+TOOLS_GO     ?= go
+
+KUBERNETES_VERSION := $(shell sed -n 's,^require k8s.io/kubernetes ,,p' $(TOOLS_SOURCE)/kubernetes/go.mod)
+ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' $(TOOLS_SOURCE)/etcd/go.mod)
+
+# Without a stamp the programs call themselves v0.0.0, and Helm's `kubeVersion` checks and `kubectl version` believe it.
+kubernetes_numbers := $(subst ., ,$(patsubst v%,%,$(KUBERNETES_VERSION)))
+kubernetes_stamp    = $(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version, \
+	-X $(package).gitVersion=$(KUBERNETES_VERSION) \
+	-X $(package).gitMajor=$(word 1,$(kubernetes_numbers)) \
+	-X $(package).gitMinor=$(word 2,$(kubernetes_numbers)) \
+	-X $(package).gitTreeState=clean \
+	-X $(package).gitCommit=0000000000000000000000000000000000000000 \
+	-X $(package).buildDate=2026-01-01T00:00:00Z)
+
+# $(call go_tool,MODULE FOLDER,PACKAGE,VERSION,TIME WHEN COLD,STAMP)
+# GOWORK and -mod keep a workspace or flags of the caller's from changing what is built; go.sum is committed, so no
+# checksum database is asked. The program appears under its name only when it is whole.
+define go_tool
+@command -v $(TOOLS_GO) >/dev/null || { \
+	echo "building $(@F) needs Go; install it, or name a folder that has etcd, kube-apiserver and kubectl in KUBEBUILDER_ASSETS" >&2; exit 1; }
+@mkdir -p $(@D)
+@echo "building $(@F) $(3) from its Go module ($(4) the first time) ..."
+@start=$$(date +%s); \
+output=$$(pwd)/$@.$$$$; trap 'rm -f "$$output"' EXIT; trap 'exit 130' INT TERM; \
+(cd $(TOOLS_SOURCE)/$(1) && CGO_ENABLED=0 GOWORK=off $(TOOLS_GO) build -mod=readonly -trimpath -buildvcs=false \
+	-ldflags '-s -w $(strip $(5))' -o "$$output" $(2)) && \
+mv "$$output" $@ && \
+echo "built $(@F) in $$(($$(date +%s) - start)) s"
+endef
+
+# The order-only prerequisites make one wait for the other under `make -j` too: each of them keeps all cores busy.
+$(TOOLS_DIR)/etcd: $(TOOLS_SOURCE)/etcd/go.mod $(TOOLS_SOURCE)/etcd/go.sum
+	$(call go_tool,etcd,go.etcd.io/etcd/server/v3,$(ETCD_VERSION),half a minute)
+
+kubernetes_module := $(TOOLS_SOURCE)/kubernetes/go.mod $(TOOLS_SOURCE)/kubernetes/go.sum
+
+$(TOOLS_DIR)/kube-apiserver: $(kubernetes_module) | $(TOOLS_DIR)/etcd
+	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-apiserver,$(KUBERNETES_VERSION),about 5 minutes,$(kubernetes_stamp))
+
+$(TOOLS_DIR)/kubectl: $(kubernetes_module) | $(TOOLS_DIR)/kube-apiserver
+	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kubectl,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
+
+$(TOOLS_DIR)/kube-controller-manager: $(kubernetes_module) | $(TOOLS_DIR)/kubectl
+	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-controller-manager,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
+
+.PHONY: tools
+ifdef KUBEBUILDER_ASSETS
+tools:
+else
+tools: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl ## Build etcd, kube-apiserver and kubectl for the tests
+endif
