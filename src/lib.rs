@@ -1,1 +1,3 @@
 //! A Kubernetes operator for Cloudflare Access mTLS hostname settings.
+
+pub mod api;

@@ -1,2 +1,4 @@
 //! Arguments, then hand over.
-fn main() {}
+fn main() {
+    println!("{}", cloudflare_mtls_operator::api::crd_yaml().unwrap());
+}
