@@ -1,2 +1,37 @@
-//! The harness as a program.
-fn main() {}
+//! The harness as a program: each part that the tests use can also be started by hand.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "harness", about = "The parts that the tests and the demo run against", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve an emulated Cloudflare API
+    Cloudflare(harness::cloudflare::program::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Cloudflare(args) => harness::cloudflare::program::run(args).await.map_err(Into::into),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the one line that tells a person why the program ended")]
+fn report(error: &dyn std::error::Error) {
+    eprintln!("harness: {error}");
+}
