@@ -1,3 +1,13 @@
 //! What the tests and the demo run against: a real control plane and an emulated Cloudflare.
 
 pub mod cloudflare;
+pub mod control_plane;
+pub mod fixture;
+pub mod guard;
+pub mod kubectl;
+pub mod operator;
+pub mod tools;
+
+mod error;
+
+pub use error::{Error, Result};

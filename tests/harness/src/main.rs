@@ -15,15 +15,26 @@ struct Arguments {
 enum Command {
     /// Serve an emulated Cloudflare API
     Cloudflare(harness::cloudflare::program::Args),
+    /// Run etcd and a Kubernetes API server; prints where they are when they are ready
+    ControlPlane(harness::control_plane::Args),
+    /// Run a command that ends when standard input ends
+    #[command(hide = true)]
+    Guard(harness::guard::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
-        Command::Cloudflare(args) => harness::cloudflare::program::run(args).await.map_err(Into::into),
+    let outcome: Result<ExitCode, Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Cloudflare(args) => {
+            harness::cloudflare::program::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
+        Command::ControlPlane(args) => {
+            harness::control_plane::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
+        Command::Guard(args) => harness::guard::run(args).await.map_err(Into::into),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             report(error.as_ref());
             ExitCode::FAILURE

@@ -1,0 +1,165 @@
+//! A real etcd and a real Kubernetes API server for tests, gone when the test process is gone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::error::{Context as _, Error, Result};
+use crate::guard::Held;
+use crate::kubectl::Kubectl;
+use crate::tools;
+
+mod server;
+
+pub(crate) use server::free_port;
+pub use server::{Args, run};
+
+const AUDIT_LOG: &str = "audit.log";
+const CA_CERTIFICATE: &str = "ca.crt";
+
+/// The namespace and the name of the `ServiceAccount` under which the operator runs.
+pub const OPERATOR: &str = "cloudflare-mtls-operator";
+
+/// A running control plane: RBAC is on, every request is in the audit log, there is no controller manager
+/// (so a deleted namespace stays `Terminating`, and nothing is garbage-collected).
+#[derive(Debug)]
+pub struct ControlPlane {
+    dir: PathBuf,
+    url: String,
+    kubeconfig: PathBuf,
+    /// Ends the control plane when it is dropped, or when this process dies in whatever way.
+    _process: Held,
+}
+
+impl ControlPlane {
+    /// Starts an empty control plane; it is ready when this returns, after about 3 seconds.
+    ///
+    /// # Errors
+    /// When a tool is missing or does not become ready.
+    pub async fn start() -> Result<Self> {
+        let mut command = Command::new(tools::harness()?);
+        command.arg("control-plane");
+        let (process, line) = tokio::task::spawn_blocking(move || Held::spawn(command)).await??;
+        let ready: server::Ready = serde_json::from_str(&line).context(format!("reading {line:?}"))?;
+        Ok(Self { dir: ready.dir, url: ready.url, kubeconfig: ready.kubeconfig, _process: process })
+    }
+
+    /// The control plane that all tests of this process share, with the CRD and the operator's RBAC in place.
+    ///
+    /// # Errors
+    /// When it cannot be started; every caller then gets the same error.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+        let start = || async {
+            let control_plane = Self::start().await.map_err(|error| error.to_string())?;
+            control_plane.install().await.map_err(|error| error.to_string())?;
+            Ok(control_plane)
+        };
+        SHARED.get_or_init(start).await.as_ref().map_err(Error::new)
+    }
+
+    /// Installs the CRD and the operator's RBAC from this repository, and waits until the API serves the new kind.
+    ///
+    /// # Errors
+    /// When the API server refuses them.
+    pub async fn install(&self) -> Result<()> {
+        let crds = tools::workspace().join("crds");
+        self.kubectl(&["apply", "--server-side", "-k", &crds.to_string_lossy()]).await?;
+        self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await?;
+        let rbac = tools::workspace().join("charts/rbac.yaml");
+        self.kubectl(&["apply", "--server-side", "-f", &rbac.to_string_lossy()]).await?;
+        Ok(())
+    }
+
+    /// The kubeconfig of an administrator.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A client with an administrator's rights. It belongs to the runtime of the test that asks for it.
+    ///
+    /// # Errors
+    /// When the kubeconfig is not usable.
+    pub async fn client(&self) -> Result<kube::Client> {
+        server::client(&self.kubeconfig).await
+    }
+
+    /// Runs kubectl with an administrator's rights and returns what it printed.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        Kubectl::new(&self.kubeconfig).run(arguments).await
+    }
+
+    /// Applies manifests (YAML or JSON) server-side, with an administrator's rights.
+    ///
+    /// # Errors
+    /// As [`Kubectl::apply`].
+    pub async fn apply(&self, manifests: &str) -> Result<String> {
+        Kubectl::new(&self.kubeconfig).apply(manifests).await
+    }
+
+    /// The API server's address: `https://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A folder for files that belong to this control plane; it goes when the control plane goes.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The certificate of the authority that signed the API server's.
+    #[must_use]
+    pub fn ca_certificate(&self) -> PathBuf {
+        self.dir.join(CA_CERTIFICATE)
+    }
+
+    /// The same as PEM text.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ca_pem(&self) -> Result<String> {
+        let path = self.ca_certificate();
+        std::fs::read_to_string(&path).context(path.display())
+    }
+
+    /// The audit log: one JSON object a line for each request, with its metadata and without its body.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.join(AUDIT_LOG)
+    }
+
+    /// What the audit log says so far about the requests of one user,
+    /// such as `system:serviceaccount:NAMESPACE:NAME`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn requests_of(&self, user: &str) -> Result<Vec<Value>> {
+        let path = self.audit_log();
+        let text = std::fs::read_to_string(&path).context(path.display())?;
+        // The last line may still be in the making.
+        let entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(entries.filter(|entry| entry.pointer("/user/username").and_then(Value::as_str) == Some(user)).collect())
+    }
+}
+
+/// Writes a kubeconfig with one cluster and one user.
+pub(crate) fn write_kubeconfig(path: &Path, url: &str, ca: &Path, user: &Value) -> Result<()> {
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": ca}}],
+        "users": [{"name": "test", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    });
+    // JSON is YAML.
+    std::fs::write(path, kubeconfig.to_string()).context(path.display())
+}

@@ -1,0 +1,254 @@
+//! The program `harness control-plane`: etcd and a Kubernetes API server, from their start to the removal of their last file.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{Context as _, Error, Result};
+use crate::guard::{self, Guarded};
+use crate::tools;
+
+/// How long the API server may take to become ready; on an idle machine it needs 3 seconds.
+const START_DEADLINE: Duration = Duration::from_secs(90);
+
+/// Arguments of `harness control-plane`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run until Ctrl-C or SIGTERM, even when standard input ends
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What the program prints when the API server is ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ready {
+    pub(super) url: String,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) dir: PathBuf,
+}
+
+/// Runs a control plane until standard input ends or a signal asks to stop, then removes all traces of it.
+///
+/// # Errors
+/// When a tool is missing, does not become ready or ends by itself.
+pub async fn run(args: Args) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
+    let ended = async { if args.keep { guard::asked_to_stop().await } else { guard::abandoned().await } };
+    // Whichever way this goes, both processes have ended when it is through: the folder is removed after them.
+    let outcome = tokio::select! {
+        outcome = serve(dir.path()) => outcome,
+        outcome = ended => outcome,
+    };
+    dir.close()?;
+    outcome
+}
+
+async fn serve(dir: &Path) -> Result<()> {
+    let certificates = Certificates::write(dir)?;
+    let mut processes = start(dir, &certificates).await?;
+    guard::say(&serde_json::to_string(&processes.ready)?)?;
+    loop {
+        processes.fail_if_one_ended()?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn start(dir: &Path, certificates: &Certificates) -> Result<Processes> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match Processes::start(dir, certificates).await {
+            // Somebody took a port between the look for it and its use.
+            Err(error) if attempts < 3 && error.to_string().contains("address already in use") => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A loopback port that nobody listens on, from below the range out of which the system picks ports by itself.
+pub(crate) fn free_port() -> Result<u16> {
+    std::iter::repeat_with(|| fastrand::u16(15_000..32_000))
+        .take(1000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| Error::new("no loopback port is free between 15000 and 32000"))
+}
+
+/// The running programs. Fields are dropped in order: the API server ends before the store that it uses.
+struct Processes {
+    api_server: Guarded,
+    etcd: Guarded,
+    ready: Ready,
+}
+
+impl Processes {
+    async fn start(dir: &Path, certificates: &Certificates) -> Result<Self> {
+        let (clients, peers, port) = (free_port()?, free_port()?, free_port()?);
+        let url = format!("https://127.0.0.1:{port}");
+        let etcd = start_etcd(dir, clients, peers)?;
+        let api_server = start_api_server(dir, certificates, clients, port)?;
+        let kubeconfig = dir.join("admin.kubeconfig");
+        let user = json!({"client-certificate": certificates.admin, "client-key": certificates.admin_key});
+        super::write_kubeconfig(&kubeconfig, &url, &certificates.ca, &user)?;
+        let mut processes = Self { api_server, etcd, ready: Ready { url, kubeconfig, dir: dir.to_path_buf() } };
+        processes.wait_until_ready().await?;
+        Ok(processes)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let client = client(&self.ready.kubeconfig).await?;
+        loop {
+            let request = hyper::Request::get("/readyz").body(Vec::new())?;
+            let answer = tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
+            let seen = match answer {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => Error::from(error).to_string(),
+                Err(_) => "no answer within 5 s".to_owned(),
+            };
+            self.fail_if_one_ended()?;
+            if started.elapsed() > START_DEADLINE {
+                return Err(Error::new(format!(
+                    "the API server was not ready after {} s: {seen}\n{}",
+                    START_DEADLINE.as_secs(),
+                    self.api_server.tail()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn fail_if_one_ended(&mut self) -> Result<()> {
+        for (name, process) in [("etcd", &mut self.etcd), ("kube-apiserver", &mut self.api_server)] {
+            if let Some(code) = process.exit_code()? {
+                return Err(Error::new(format!("{name} ended with status {code}:\n{}", process.tail())));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn start_etcd(dir: &Path, clients: u16, peers: u16) -> Result<Guarded> {
+    let clients = format!("http://127.0.0.1:{clients}");
+    let peers = format!("http://127.0.0.1:{peers}");
+    let program = tools::tool("etcd")?;
+    let data = dir.join("etcd");
+    Guarded::spawn(&dir.join("etcd.log"), |command| {
+        command
+            .arg(program)
+            .arg("--data-dir")
+            .arg(data)
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+            .args(["--initial-cluster", &format!("default={peers}")])
+            .args(["--log-level", "warn"])
+            // Nothing has to survive a power cut, and a sync per write would be most of the tests' time.
+            .arg("--unsafe-no-fsync");
+    })
+}
+
+fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u16) -> Result<Guarded> {
+    let policy = dir.join("audit-policy.yaml");
+    std::fs::write(
+        &policy,
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n",
+    )?;
+    let program = tools::tool("kube-apiserver")?;
+    let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+    Guarded::spawn(&dir.join("kube-apiserver.log"), |command| {
+        command
+            .arg(program)
+            .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
+            .arg(format!("--secure-port={port}"))
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+            .arg("--service-cluster-ip-range=10.0.0.0/24")
+            .arg("--endpoint-reconciler-type=none")
+            .arg("--authorization-mode=RBAC")
+            .arg(file("cert-dir", dir))
+            .arg(file("client-ca-file", &certificates.ca))
+            .arg(file("tls-cert-file", &certificates.serving))
+            .arg(file("tls-private-key-file", &certificates.serving_key))
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .arg(file("service-account-key-file", &certificates.service_account_public_key))
+            .arg(file("service-account-signing-key-file", &certificates.service_account_key))
+            .arg(file("audit-policy-file", &policy))
+            .arg(file("audit-log-path", &dir.join(super::AUDIT_LOG)));
+    })
+}
+
+/// A client for an API server that may not answer yet; retries and proxies would only blur what a test sees.
+pub(super) async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
+    config.proxy_url = None;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// The files that prove identities: one authority signs the server and the administrator.
+struct Certificates {
+    ca: PathBuf,
+    serving: PathBuf,
+    serving_key: PathBuf,
+    admin: PathBuf,
+    admin_key: PathBuf,
+    service_account_key: PathBuf,
+    service_account_public_key: PathBuf,
+}
+
+impl Certificates {
+    fn write(dir: &Path) -> Result<Self> {
+        let files = Self {
+            ca: dir.join(super::CA_CERTIFICATE),
+            serving: dir.join("serving.crt"),
+            serving_key: dir.join("serving.key"),
+            admin: dir.join("admin.crt"),
+            admin_key: dir.join("admin.key"),
+            service_account_key: dir.join("service-account.key"),
+            service_account_public_key: dir.join("service-account.pub"),
+        };
+        let mut authority = CertificateParams::new(Vec::new())?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        authority.distinguished_name.push(DnType::CommonName, "control plane for tests");
+        let key = KeyPair::generate()?;
+        std::fs::write(&files.ca, authority.self_signed(&key)?.pem())?;
+        let issuer = Issuer::new(authority, key);
+
+        let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        let mut serving = CertificateParams::new(names.map(str::to_owned))?;
+        serving.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        sign(serving, ExtendedKeyUsagePurpose::ServerAuth, &issuer, &files.serving, &files.serving_key)?;
+
+        let mut admin = CertificateParams::new(Vec::new())?;
+        admin.distinguished_name.push(DnType::CommonName, "admin");
+        // The group that may do anything, whatever RBAC says.
+        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        sign(admin, ExtendedKeyUsagePurpose::ClientAuth, &issuer, &files.admin, &files.admin_key)?;
+
+        let pair = KeyPair::generate()?;
+        std::fs::write(&files.service_account_key, pair.serialize_pem())?;
+        std::fs::write(&files.service_account_public_key, pair.public_key_pem())?;
+        Ok(files)
+    }
+}
+
+fn sign(
+    mut params: CertificateParams,
+    usage: ExtendedKeyUsagePurpose,
+    issuer: &Issuer<'_, KeyPair>,
+    certificate: &Path,
+    key: &Path,
+) -> Result<()> {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    let pair = KeyPair::generate()?;
+    std::fs::write(certificate, params.signed_by(&pair, issuer)?.pem()).context(certificate.display())?;
+    std::fs::write(key, pair.serialize_pem()).context(key.display())
+}

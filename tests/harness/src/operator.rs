@@ -1,0 +1,224 @@
+//! The operator under test: its own process, its own identity, and nobody's rights but those that the chart grants.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use crate::control_plane::{ControlPlane, OPERATOR, free_port, write_kubeconfig};
+use crate::error::{Context as _, Error, Result};
+use crate::guard::Guarded;
+
+/// How to start an operator; made by [`Operator::builder`].
+#[derive(Debug)]
+pub struct Builder<'a> {
+    program: PathBuf,
+    control_plane: &'a ControlPlane,
+    api_server: String,
+    cloudflare: Option<String>,
+    leader_elect: bool,
+    environment: BTreeMap<String, String>,
+    arguments: Vec<String>,
+}
+
+impl Builder<'_> {
+    /// Watch this namespace; may be said more than once. All namespaces otherwise.
+    #[must_use]
+    pub fn watch_namespace(self, namespace: &str) -> Self {
+        self.arg(format!("--watch-namespace={namespace}"))
+    }
+
+    /// Where the Cloudflare API is.
+    #[must_use]
+    pub fn cloudflare(mut self, url: impl Into<String>) -> Self {
+        self.cloudflare = Some(url.into());
+        self
+    }
+
+    /// Talk to the API server through this address, such as that of a fault proxy on `https://127.0.0.1`.
+    #[must_use]
+    pub fn api_server(mut self, url: impl Into<String>) -> Self {
+        self.api_server = url.into();
+        self
+    }
+
+    /// Take part in leader election; off otherwise, so that operators of different tests don't wait for each other.
+    #[must_use]
+    pub fn leader_elect(mut self) -> Self {
+        self.leader_elect = true;
+        self
+    }
+
+    /// Set an environment variable. The operator inherits none of the test's.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Add an argument after `run` and those that the harness gives.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Starts the process; it need not be ready when this returns.
+    ///
+    /// # Errors
+    /// When the `ServiceAccount` does not exist or the program cannot be started.
+    pub async fn spawn(self) -> Result<Operator> {
+        let dir = self.control_plane.dir().join(format!("operator-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir(&dir).context(dir.display())?;
+        let kubeconfig = dir.join("kubeconfig");
+        let user = json!({"token": token(self.control_plane).await?});
+        write_kubeconfig(&kubeconfig, &self.api_server, &self.control_plane.ca_certificate(), &user)?;
+        let port = free_port()?;
+        let process = Guarded::spawn(&dir.join("log"), |command| {
+            command.arg(&self.program).arg("run");
+            if let Some(url) = &self.cloudflare {
+                command.arg(format!("--cloudflare-api-url={url}"));
+            }
+            command
+                .arg(format!("--http-bind=127.0.0.1:{port}"))
+                .arg(format!("--leader-elect={}", self.leader_elect))
+                .arg("--log-format=json")
+                .args(&self.arguments)
+                .env_clear()
+                // Where a coverage build writes what it measured.
+                .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
+                .env("RUST_BACKTRACE", "1")
+                .env("KUBECONFIG", &kubeconfig)
+                .envs(&self.environment);
+        })?;
+        Ok(Operator { process, http_url: format!("http://127.0.0.1:{port}"), kubeconfig })
+    }
+}
+
+/// A token for the operator's `ServiceAccount` from the API server itself.
+async fn token(control_plane: &ControlPlane) -> Result<String> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(control_plane.client().await?, OPERATOR);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() }),
+        ..TokenRequest::default()
+    };
+    let answer = accounts
+        .create_token_request(OPERATOR, &PostParams::default(), &request)
+        .await
+        .context(format!("asking for a token of ServiceAccount {OPERATOR}/{OPERATOR}"))?;
+    let token = answer.status.and_then(|status| status.token);
+    token.ok_or_else(|| Error::new("the API server answered without a token"))
+}
+
+/// A running operator. It is killed when this value is dropped or the test process dies.
+#[derive(Debug)]
+pub struct Operator {
+    process: Guarded,
+    http_url: String,
+    kubeconfig: PathBuf,
+}
+
+impl Operator {
+    /// Describes an operator that runs `program` against this control plane.
+    pub fn builder(program: impl Into<PathBuf>, control_plane: &ControlPlane) -> Builder<'_> {
+        Builder {
+            program: program.into(),
+            control_plane,
+            api_server: control_plane.url().to_owned(),
+            cloudflare: None,
+            leader_elect: false,
+            environment: BTreeMap::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// The operator's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The operator's kubeconfig: what it may do, kubectl with this may do.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &std::path::Path {
+        &self.kubeconfig
+    }
+
+    /// Where its metrics and health are served: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn http_url(&self) -> &str {
+        &self.http_url
+    }
+
+    /// Standard output and standard error so far.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn logs(&self) -> Result<String> {
+        self.process.output()
+    }
+
+    /// Sends a signal, named as `kill -s` names it: `TERM`, `KILL`, `STOP`, `CONT`.
+    ///
+    /// # Errors
+    /// When the operator has ended.
+    pub fn signal(&mut self, name: &str) -> Result<()> {
+        self.process.signal(name)
+    }
+
+    /// Waits until the operator has ended, and returns its exit status: the code, or 128 plus the signal.
+    ///
+    /// # Errors
+    /// When it still runs after the deadline; the message has the end of its log.
+    pub async fn wait_exit(&mut self, deadline: Duration) -> Result<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(code) = self.process.exit_code()? {
+                return Ok(code);
+            }
+            if started.elapsed() > deadline {
+                let message =
+                    format!("the operator still runs after {} s:\n{}", deadline.as_secs(), self.process.tail());
+                return Err(Error::new(message));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until `/readyz` answers 200.
+    ///
+    /// # Errors
+    /// When it doesn't before the deadline, or the operator has ended; the message has the end of its log.
+    pub async fn wait_ready(&mut self, deadline: Duration) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let seen = match self.get("/readyz").await {
+                Ok((200, _)) => return Ok(()),
+                Ok((status, body)) => format!("{status} {body}"),
+                Err(error) => error.to_string(),
+            };
+            let ended = self.process.exit_code()?;
+            if ended.is_some() || started.elapsed() > deadline {
+                let state = ended.map_or("not ready".to_owned(), |code| format!("ended with status {code}"));
+                return Err(Error::new(format!("the operator is {state}: {seen}\n{}", self.process.tail())));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks the operator's HTTP server: status and body of `/metrics`, `/healthz`, `/readyz`.
+    ///
+    /// # Errors
+    /// When there is no answer within 5 seconds.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        // reqwest wants a provider even for plain HTTP; that somebody else installed one already is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
+        let answer = client.get(format!("{}{path}", self.http_url)).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+}
