@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::error::{Context as _, Error, Result};
+use crate::fixture::{PATIENCE, eventually};
 use crate::guard::Held;
 use crate::kubectl::Kubectl;
 use crate::tools;
@@ -70,6 +71,12 @@ impl ControlPlane {
         self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await?;
         let rbac = tools::workspace().join("charts/rbac.yaml");
         self.kubectl(&["apply", "--server-side", "-f", &rbac.to_string_lossy()]).await?;
+        // The server itself learns of both by watching: for a moment it may still answer 404 or 403.
+        let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
+        eventually(PATIENCE, "the new kind, served to the operator", async || {
+            self.kubectl(&["get", "mtlshostnamesettings.cloudflare-mtls.dev", "-A", "--as", &operator]).await
+        })
+        .await?;
         Ok(())
     }
 

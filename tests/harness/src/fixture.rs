@@ -262,14 +262,16 @@ pub async fn eventually<T, S: Display>(
     mut probe: impl AsyncFnMut() -> Result<T, S>,
 ) -> Result<T> {
     let started = Instant::now();
+    let mut seen = "nothing, since the first look never ended".to_owned();
     loop {
-        let seen = match probe().await {
-            Ok(value) => return Ok(value),
-            Err(seen) => seen,
-        };
-        if started.elapsed() > deadline {
-            let seconds = deadline.as_secs_f32();
-            return Err(Error::new(format!("{what}: not within {seconds} s; last seen: {seen}")));
+        let left = deadline.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, probe()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(other)) => seen = other.to_string(),
+            Err(_) => {
+                let seconds = deadline.as_secs_f32();
+                return Err(Error::new(format!("{what}: not within {seconds} s; last seen: {seen}")));
+            }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

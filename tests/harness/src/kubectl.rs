@@ -70,6 +70,8 @@ impl Kubectl {
             .args(arguments)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", cache)
+            // No preferences of the person who runs the tests.
+            .env("KUBERC", "off")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -178,7 +178,9 @@ fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u1
             .arg(file("service-account-key-file", &certificates.service_account_public_key))
             .arg(file("service-account-signing-key-file", &certificates.service_account_key))
             .arg(file("audit-policy-file", &policy))
-            .arg(file("audit-log-path", &dir.join(super::AUDIT_LOG)));
+            .arg(file("audit-log-path", &dir.join(super::AUDIT_LOG)))
+            // In megabytes: a log that is never rotated is a log that is complete.
+            .arg("--audit-log-maxsize=100000");
     })
 }
 
