@@ -10,8 +10,8 @@ mod valid;
 pub use crd::{CRD_NAME, crd, crd_yaml};
 pub use reason::{Class, Reason};
 pub use spec::{
-    ApiTokenSource, CredentialSource, DeletionPolicy, GlobalApiKeySource, HostnameSetting,
-    MtlsHostnameSettings, MtlsHostnameSettingsSpec, SecretKeyRef, SyncMode,
+    ApiTokenSource, CredentialSource, DeletionPolicy, GlobalApiKeySource, HostnameSetting, MtlsHostnameSettings,
+    MtlsHostnameSettingsSpec, SecretKeyRef, SyncMode,
 };
 pub use status::{
     ErrorSource, Flags, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ResponseMessage,

@@ -1,5 +1,8 @@
 //! `spec` of the custom resource: the types that kube-derive turns into the CRD, with every rule as schema or CEL.
 
+// The lint takes the members of several printcolumn attributes for one.
+#![allow(clippy::duplicated_attributes)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,15 +25,64 @@ use super::status::MtlsHostnameSettingsStatus;
     doc = "MtlsHostnameSettings keeps Cloudflare Access mTLS hostname settings in the state that its spec lists, and shows in its status what Cloudflare answered.",
     selectable = ".spec.zoneId",
     selectable = ".spec.accountId",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "True when a read after the last write showed the wanted state"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why Ready is what it is"),
-    printcolumn(name = "Hostnames", type_ = "string", json_path = ".status.summary", description = "Hostnames in sync of hostnames listed"),
-    printcolumn(name = "Code", type_ = "integer", json_path = ".status.lastResponse.errors[0].code", description = "First error code of Cloudflare's last answer"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
-    printcolumn(name = "Zone", type_ = "string", json_path = ".spec.zoneId", description = "Cloudflare zone", priority = 1),
-    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId", description = "Cloudflare account", priority = 1),
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.syncMode", description = "Enforce, Warn or Observe; empty means Enforce", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "What happened, and what to do", priority = 1)
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "True when a read after the last write showed the wanted state"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why Ready is what it is"
+    ),
+    printcolumn(
+        name = "Hostnames",
+        type_ = "string",
+        json_path = ".status.summary",
+        description = "Hostnames in sync of hostnames listed"
+    ),
+    printcolumn(
+        name = "Code",
+        type_ = "integer",
+        json_path = ".status.lastResponse.errors[0].code",
+        description = "First error code of Cloudflare's last answer"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since the object was made"
+    ),
+    printcolumn(
+        name = "Zone",
+        type_ = "string",
+        json_path = ".spec.zoneId",
+        description = "Cloudflare zone",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Account",
+        type_ = "string",
+        json_path = ".spec.accountId",
+        description = "Cloudflare account",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".spec.syncMode",
+        description = "Enforce, Warn or Observe; empty means Enforce",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        description = "What happened, and what to do",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -1,0 +1,171 @@
+//! `run`: from flags to a running controller, and from a signal to an orderly end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::{ArgAction, Args as ClapArgs};
+use kube::Config;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    api::parse_interval,
+    cloudflare::{ApiUrl, Client},
+    controller::{self, Clients, Settings, Watch},
+    ops::{self, Health, LogFormat, Signals},
+};
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Args {
+    /// Namespace to watch; repeat it for several. Without it, all namespaces are watched.
+    #[arg(long, value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',')]
+    watch_namespace: Vec<String>,
+
+    /// Serve only objects with these labels, such as team=a.
+    #[arg(long, value_name = "LABELS", env = "SELECTOR")]
+    selector: Option<String>,
+
+    /// Root of the Cloudflare API: https, or http on loopback only.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLOUDFLARE_API_URL",
+        default_value = "https://api.cloudflare.com/client/v4"
+    )]
+    cloudflare_api_url: ApiUrl,
+
+    /// How often Cloudflare is looked at where an object does not say: from 1m to 24h.
+    #[arg(long, value_name = "DURATION", env = "DEFAULT_INTERVAL", default_value = "10m", value_parser = parse_interval)]
+    default_interval: Duration,
+
+    /// How often a Secret in use is read again, to notice that it changed: from 1s to 60s.
+    #[arg(long, value_name = "DURATION", env = "SECRET_POLL", default_value = "30s", value_parser = short)]
+    secret_poll: Duration,
+
+    /// Address of the health endpoints /healthz and /readyz.
+    #[arg(long, value_name = "ADDRESS", env = "HTTP_BIND", default_value = "[::]:8080")]
+    http_bind: SocketAddr,
+
+    /// Format of the log on standard error.
+    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "json")]
+    log_format: LogFormat,
+
+    /// Log level (error, warn, info, debug, trace), or a filter in the syntax of `RUST_LOG`. `RUST_LOG`, when set, wins.
+    #[arg(long, value_name = "LEVEL", env = "LOG_LEVEL", default_value = "info")]
+    log_level: String,
+
+    /// Elect a leader among several replicas. Not available in this version: run one replica.
+    #[arg(
+        long,
+        env = "LEADER_ELECT",
+        default_value = "false",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_parser = no_election
+    )]
+    leader_elect: bool,
+
+    /// How long a request under way may take to end after SIGTERM: from 1s to 10m. A second signal ends at once.
+    #[arg(long, value_name = "DURATION", env = "SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
+    shutdown_grace: Duration,
+}
+
+fn between(text: &str, shortest: u64, longest: u64) -> Result<Duration, String> {
+    let (digits, unit) = match text.strip_suffix('m') {
+        Some(digits) => (digits, 60),
+        None => (text.strip_suffix('s').unwrap_or_default(), 1),
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    match seconds.filter(|seconds| (shortest..=longest).contains(seconds)) {
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+        None => Err(format!("not a duration from {shortest}s to {longest}s such as 30s or 1m")),
+    }
+}
+
+fn short(text: &str) -> Result<Duration, String> {
+    between(text, 1, 60)
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    between(text, 1, 600)
+}
+
+fn no_election(text: &str) -> Result<bool, String> {
+    match text {
+        "false" => Ok(false),
+        "true" => {
+            Err("leader election is not available in this version: run one replica with --leader-elect=false".into())
+        }
+        _ => Err("expected true or false".into()),
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<(), (u8, String)> {
+    let directives = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    ops::init_logs(args.log_format, directives.as_deref().unwrap_or(&args.log_level)).map_err(|error| (2, error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| (1, format!("the runtime could not be started: {error}")))?;
+    let ended = runtime.block_on(serve(args));
+    // Whatever is still under way past the grace must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(args: Args) -> Result<(), (u8, String)> {
+    let fail = |what: &str, error: &dyn std::fmt::Display| (1, format!("{what}: {error}"));
+    let mut signals = Signals::listen().map_err(|error| fail("signals cannot be received", &error))?;
+    let config = Config::infer().await.map_err(|error| {
+        (
+            2,
+            format!(
+                "no Kubernetes cluster is configured: set KUBECONFIG or run in a pod with a service account: {error}"
+            ),
+        )
+    })?;
+    let clients = Clients::new(&config).map_err(|error| fail("the Kubernetes configuration cannot be used", &error))?;
+    let cloudflare = Client::new(&args.cloudflare_api_url)
+        .map_err(|error| fail("the TLS roots of this system cannot be loaded", &error))?;
+    let health = Arc::new(Health::default());
+    let server = ops::serve(args.http_bind, health.clone())
+        .await
+        .map_err(|error| fail(&format!("--http-bind {} cannot be opened", args.http_bind), &error))?;
+    info!(version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster_url, "starting");
+
+    let stop = CancellationToken::new();
+    let watch = Watch { namespaces: args.watch_namespace, selector: args.selector };
+    let settings = Settings { default_interval: args.default_interval, secret_poll: args.secret_poll };
+    let controller = controller::run(clients, cloudflare, watch, settings, health.clone(), stop.clone());
+    let mut controller = tokio::spawn(controller);
+    let mut server = tokio::spawn(server);
+
+    tokio::select! {
+        () = signals.next() => {}
+        ended = &mut controller => return Err(ended_early(ended)),
+        Err(error) = &mut server => return Err(fail("the health server ended", &error)),
+    }
+    info!(grace_s = args.shutdown_grace.as_secs(), "stopping: requests under way come to their end");
+    health.draining();
+    stop.cancel();
+    tokio::select! {
+        ended = &mut controller => match ended {
+            Ok(Ok(())) => { info!("stopped"); Ok(()) }
+            other => Err(ended_early(other)),
+        },
+        () = tokio::time::sleep(args.shutdown_grace) => {
+            warn!("the grace is over with a request under way: its outcome is not known");
+            Err((1, "a request was still under way when the grace ended".to_owned()))
+        }
+        () = signals.next() => Err((1, "a second signal: ended at once".to_owned())),
+    }
+}
+
+fn ended_early(ended: Result<Result<(), controller::Ended>, tokio::task::JoinError>) -> (u8, String) {
+    let why = match ended {
+        Ok(Ok(())) => "the controller ended without being asked to".to_owned(),
+        Ok(Err(ended)) => ended.to_string(),
+        Err(error) => format!("the controller panicked: {error}"),
+    };
+    error!("{why}");
+    (1, why)
+}

@@ -1,0 +1,229 @@
+//! One attempt each: GET and PUT of the settings of one zone or account. No retries, no redirects, a deadline on all.
+
+use std::{collections::BTreeMap, error::Error as _, net::IpAddr, str::FromStr, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use reqwest::{
+    Method, Url,
+    header::{HeaderMap, HeaderName},
+    redirect,
+};
+use thiserror::Error;
+
+use super::{
+    credential::Credential,
+    error::{Body, Refusal, interpret},
+    wire::{PutBody, RemoteList},
+};
+use crate::api::{Flags, Hostname, LastResponse, Reason, ResponseMessage, Scope};
+
+/// Most bytes of an answer that are read. A list of 1,000 hostnames has about 150 KiB.
+const MOST_BODY: usize = 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
+
+/// Deadline of one request, from its start to the last byte of the answer.
+pub(crate) const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Root of the API: https, or http on loopback only, since credentials go there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiUrl(Url);
+
+impl FromStr for ApiUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+        let host = url.host_str().unwrap_or_default();
+        match url.scheme() {
+            "https" if !host.is_empty() => {}
+            "http" if is_loopback(host) => {}
+            "http" => {
+                return Err(format!("{text:?} would send credentials in the clear: use https (http only on loopback)"));
+            }
+            _ => return Err(format!("{text:?} is not an https URL such as https://api.cloudflare.com/client/v4")),
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err(format!("{:?} has more than a host and a path", url.host_str().unwrap_or_default()));
+        }
+        Ok(Self(url))
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A list as it was read, with what the answer said otherwise.
+#[derive(Debug)]
+pub struct Read {
+    /// The remote list.
+    pub list: RemoteList,
+    /// The answer, for the status.
+    pub response: LastResponse,
+}
+
+/// A request that did not succeed.
+#[derive(Clone, Debug, Error)]
+#[error("{} {}: {}", response.method, refusal.reason, detail.as_deref().unwrap_or("refused by Cloudflare"))]
+pub struct Failure {
+    /// Why, how long to wait.
+    pub refusal: Refusal,
+    /// Whether the request may have been carried out all the same: read before writing again.
+    pub unclear: bool,
+    /// What went wrong below HTTP; never holds anything of the credential.
+    pub detail: Option<String>,
+    /// The answer, for the status; without a status code when there was none.
+    pub response: LastResponse,
+}
+
+/// The API of one Cloudflare, for all scopes and credentials.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Client {
+    /// A client for the API at `base`.
+    ///
+    /// # Errors
+    /// When the TLS roots of this system cannot be loaded.
+    pub fn new(base: &ApiUrl) -> Result<Self, reqwest::Error> {
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_DEADLINE)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .min_tls_version(reqwest::tls::Version::TLS_1_2);
+        // Plain http exists for loopback alone; through a proxy it would leave the machine.
+        let builder = if base.0.scheme() == "http" { builder.no_proxy() } else { builder.https_only(true) };
+        Ok(Self { http: builder.build()?, base: base.0.as_str().trim_end_matches('/').to_owned() })
+    }
+
+    /// Reads the settings of a scope.
+    ///
+    /// # Errors
+    /// Everything that is not a success that carries a list.
+    pub async fn get(&self, scope: &Scope, credential: &Credential) -> Result<Read, Failure> {
+        let (list, response) = self.exchange(Method::GET, scope, credential, None).await?;
+        Ok(Read { list, response })
+    }
+
+    /// Writes the settings of the named hostnames. Success says that Cloudflare took them, not that they are applied.
+    ///
+    /// # Errors
+    /// Everything that is not a success; look at [`Failure::unclear`] before sending anything again.
+    pub async fn put(
+        &self,
+        scope: &Scope,
+        credential: &Credential,
+        settings: &BTreeMap<Hostname, Flags>,
+    ) -> Result<LastResponse, Failure> {
+        let body = serde_json::to_vec(&PutBody::new(settings)).unwrap_or_default();
+        let (_, response) = self.exchange(Method::PUT, scope, credential, Some(body)).await?;
+        Ok(response)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        scope: &Scope,
+        credential: &Credential,
+        body: Option<Vec<u8>>,
+    ) -> Result<(RemoteList, LastResponse), Failure> {
+        let url = format!("{}/{}/{}/access/certificates/settings", self.base, scope.collection(), scope.id());
+        let writes = body.is_some();
+        let mut headers = HeaderMap::new();
+        credential.authenticate(&mut headers);
+        let mut request = self.http.request(method.clone(), url).headers(headers);
+        if let Some(body) = body {
+            request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let no_answer = |error: &reqwest::Error| Failure {
+            refusal: Refusal { reason: Reason::ConnectionFailed, code: None, wait: None },
+            unclear: writes && !error.is_connect(),
+            detail: Some(describe(error)),
+            response: empty_response(&method),
+        };
+        let mut answer = request.send().await.map_err(|error| no_answer(&error))?;
+        let status = answer.status().as_u16();
+        let mut bytes = Vec::new();
+        let body = loop {
+            match answer.chunk().await.map_err(|error| no_answer(&error))? {
+                Some(chunk) if bytes.len() + chunk.len() > MOST_BODY => break Body::TooLarge,
+                Some(chunk) => bytes.extend_from_slice(&chunk),
+                None => break Body::Whole(bytes),
+            }
+        };
+        let understood = interpret(&method, status, answer.headers(), &body, Timestamp::now());
+        let response = LastResponse {
+            http_status: Some(i32::from(status)),
+            success: understood.success,
+            errors: masked(understood.errors, credential),
+            messages: masked(understood.messages, credential),
+            ray_id: ray_id(answer.headers()).map(|id| credential.mask(&id)),
+            ..empty_response(&method)
+        };
+        match understood.verdict {
+            Ok(list) => Ok((list, response)),
+            Err(refusal) => {
+                // A refusal in so many words was not carried out; an answer from the edge may hide one that was.
+                let unclear = writes && refusal.reason == Reason::CloudflareUnavailable;
+                Err(Failure { refusal, unclear, detail: None, response })
+            }
+        }
+    }
+}
+
+fn empty_response(method: &Method) -> LastResponse {
+    LastResponse {
+        method: method.as_str().to_owned(),
+        http_status: None,
+        success: false,
+        errors: Vec::new(),
+        messages: Vec::new(),
+        ray_id: None,
+        time: Time(Timestamp::now()),
+    }
+}
+
+/// Says what failed below HTTP, in words of ours: the library's text may name the URL of a proxy with its password.
+fn describe(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no complete answer within the deadline".to_owned();
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && io.raw_os_error().is_some()
+        {
+            return io.kind().to_string();
+        }
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return format!("TLS: {tls}");
+        }
+        source = cause.source();
+    }
+    if error.is_connect() { "no connection (name resolution, TLS or proxy)" } else { "the connection broke off" }
+        .to_owned()
+}
+
+fn masked(mut messages: Vec<ResponseMessage>, credential: &Credential) -> Vec<ResponseMessage> {
+    for message in &mut messages {
+        let pointer = message.source.as_mut().map(|source| &mut source.pointer);
+        for text in [message.message.as_mut(), message.documentation_url.as_mut(), pointer].into_iter().flatten() {
+            *text = credential.mask(text);
+        }
+    }
+    messages
+}
+
+fn ray_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(CF_RAY)?.to_str().ok()?;
+    let plain = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    plain.then(|| id.to_owned())
+}

@@ -1,0 +1,57 @@
+//! What every reconcile and every scope task shares.
+
+use std::time::Duration;
+
+use kube::{Client, runtime::events::Recorder};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::scopes::Scopes;
+use crate::cloudflare::{self, Limits};
+
+/// What the operator's flags decide about serving scopes.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How often Cloudflare is looked at where the object does not say.
+    pub default_interval: Duration,
+    /// How often a Secret in use is read again.
+    pub secret_poll: Duration,
+}
+
+/// Most rounds at a time, over all scopes.
+const ROUNDS: usize = 32;
+
+pub(super) struct Context {
+    /// For single requests; has a read timeout that fits them.
+    pub(super) requests: Client,
+    pub(super) cloudflare: cloudflare::Client,
+    pub(super) limits: Limits,
+    pub(super) scopes: Scopes,
+    pub(super) settings: Settings,
+    pub(super) recorder: Recorder,
+    /// Cancelled when no new work may start.
+    pub(super) stop: CancellationToken,
+    pub(super) rounds: Semaphore,
+}
+
+impl Context {
+    pub(super) fn new(
+        requests: Client,
+        cloudflare: cloudflare::Client,
+        settings: Settings,
+        scopes: Scopes,
+        recorder: Recorder,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            requests,
+            cloudflare,
+            limits: Limits::default(),
+            scopes,
+            settings,
+            recorder,
+            stop,
+            rounds: Semaphore::new(ROUNDS),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The effects: watches, reconciles, scope tasks, Secrets and status. `cli` starts it; it asks `sync` what to do.
+
+mod context;
+mod reconcile;
+mod report;
+mod scope;
+mod scopes;
+mod secrets;
+mod streams;
+
+use std::{collections::HashMap, future::ready, sync::Arc};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use kube::{
+    Client,
+    core::DeserializeGuard,
+    runtime::{
+        Controller, controller,
+        events::{Recorder, Reporter},
+        reflector::ObjectRef,
+    },
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::{context::Context, scopes::Scopes};
+pub use self::{context::Settings, streams::Clients};
+use crate::{
+    api::{FIELD_MANAGER, MtlsHostnameSettings, Scope},
+    cloudflare,
+    ops::Health,
+};
+
+/// An object as it is watched: one that does not decode must not stop its neighbours.
+type Guarded = DeserializeGuard<MtlsHostnameSettings>;
+
+/// Most reconciles at a time, per watched namespace.
+const RECONCILES: u16 = 16;
+
+/// What the controller watches.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Namespaces; none means all.
+    pub namespaces: Vec<String>,
+    /// A label selector; empty means every object.
+    pub selector: Option<String>,
+}
+
+/// A part of the controller that ended while it should run.
+#[derive(Debug, Error)]
+pub enum Ended {
+    /// The loop that serves a namespace.
+    #[error("the controller of {0} ended unexpectedly")]
+    Controller(String),
+    /// The task of a scope.
+    #[error("the task of {0} ended in a panic")]
+    Scope(Scope),
+}
+
+/// Runs until `stop` is cancelled and everything under way has ended.
+///
+/// # Errors
+/// When a part ends while it should run.
+pub async fn run(
+    clients: Clients,
+    cloudflare: cloudflare::Client,
+    watch: Watch,
+    settings: Settings,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> Result<(), Ended> {
+    let namespaces: Vec<Option<String>> = match watch.namespaces.as_slice() {
+        [] => vec![None],
+        named => named.iter().cloned().map(Some).collect(),
+    };
+    let (wakers, wakeups): (HashMap<_, _>, Vec<_>) = namespaces
+        .iter()
+        .map(|namespace| {
+            let (sender, receiver) = mpsc::unbounded_channel::<ObjectRef<Guarded>>();
+            ((namespace.clone(), sender), receiver)
+        })
+        .unzip();
+    let wake = move |object: ObjectRef<Guarded>| {
+        if let Some(waker) = wakers.get(&None).or_else(|| wakers.get(&object.namespace)) {
+            waker.send(object).ok();
+        }
+    };
+    let (failed, mut failures) = mpsc::unbounded_channel();
+    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
+    let recorder = Recorder::new(clients.requests.clone(), reporter);
+    let scopes = Scopes::new(Box::new(wake), failed);
+    let context = Arc::new(Context::new(clients.requests, cloudflare, settings, scopes, recorder, stop.clone()));
+
+    // The controllers end after the scopes, so that what a last write brought still reaches the status.
+    let drained = CancellationToken::new();
+    let mut controllers: FuturesUnordered<BoxFuture<'static, String>> = namespaces
+        .into_iter()
+        .zip(wakeups)
+        .map(|(namespace, wakeups)| {
+            let name = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
+            let serving =
+                serve(clients.watches.clone(), namespace, watch.selector.clone(), wakeups, &context, &health, &drained);
+            serving.map(|()| name).boxed()
+        })
+        .collect();
+    tokio::select! {
+        () = stop.cancelled() => {}
+        Some(name) = controllers.next() => return Err(Ended::Controller(name)),
+        Some(scope) = failures.recv() => return Err(Ended::Scope(scope)),
+    }
+    let drain = async {
+        context.scopes.drained().await;
+        drained.cancel();
+    };
+    tokio::join!(drain, controllers.by_ref().for_each(|_| ready(())));
+    Ok(())
+}
+
+/// Watches one namespace, or all, and reconciles what changes there.
+fn serve(
+    client: Client,
+    namespace: Option<String>,
+    selector: Option<String>,
+    wakeups: mpsc::UnboundedReceiver<ObjectRef<Guarded>>,
+    context: &Arc<Context>,
+    health: &Arc<Health>,
+    drained: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (objects, store) = streams::objects(client, namespace, selector, context.clone(), health.clone());
+    let wakeups = futures::stream::unfold(wakeups, |mut wakeups| async { Some((wakeups.recv().await?, wakeups)) });
+    Controller::for_stream(objects, store)
+        // The stream has a backoff of its own; a second one would hold up every other trigger too.
+        .trigger_backoff(streams::no_backoff())
+        .with_config(controller::Config::default().concurrency(RECONCILES))
+        .reconcile_on(wakeups)
+        .graceful_shutdown_on(drained.clone().cancelled_owned())
+        .run(reconcile::reconcile, |object, error, _| reconcile::error_policy(&object, error), context.clone())
+        .for_each(|_| ready(()))
+}

@@ -1,0 +1,154 @@
+//! One look at one object: file what it wants with its scope, report what the scope has answered. Never sleeps, never
+//! calls Cloudflare.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::error_boundary::InvalidObject,
+    runtime::controller::Action,
+};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::{
+    Guarded,
+    context::Context,
+    report::{self, Subject},
+    scopes::{Filed, Scopes},
+};
+use crate::{
+    api::{
+        Hostname, HostnameState, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey, RECONCILE_AT, Reason,
+        ValidSpec,
+    },
+    sync::{self, Wish},
+};
+
+/// Longest that one reconcile may take: it makes two requests to the API server at most.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long an object waits in silence for its first answer before its status says that it waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Error)]
+pub(super) enum Error {
+    #[error("the status could not be written: {0}")]
+    Status(#[source] kube::Error),
+    #[error("the object could not be read: {0}")]
+    Read(#[source] kube::Error),
+    #[error("the Kubernetes API server did not answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+}
+
+pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let look = async {
+        match &object.0 {
+            Ok(object) => valid(object, &context).await,
+            Err(object) => invalid(object, &context).await,
+        }
+    };
+    timeout(DEADLINE, look).await.map_err(|_| Error::Deadline)?
+}
+
+/// The object comes back by itself: kube gives no attempt count, and the API server's own limits pace it.
+pub(super) fn error_policy(object: &Guarded, error: &Error) -> Action {
+    tracing::warn!(
+        object = %ObjectKey { namespace: namespace(object), name: name(object) },
+        error = %error,
+        "trying again"
+    );
+    Action::requeue(Duration::from_secs(5))
+}
+
+fn namespace(object: &impl ResourceExt) -> String {
+    object.namespace().unwrap_or_default()
+}
+
+fn name(object: &impl ResourceExt) -> String {
+    object.name_any()
+}
+
+async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<Action, Error> {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let subject = Subject {
+        key: ObjectKey { namespace: namespace(object), name: name(object) },
+        uid,
+        resource_version: object.metadata.resource_version.as_deref().unwrap_or_default(),
+        status: object.status.clone().unwrap_or_default(),
+    };
+    if object.metadata.deletion_timestamp.is_some() {
+        context.scopes.forget(uid);
+        return Ok(Action::await_change());
+    }
+    let generation = object.metadata.generation.unwrap_or_default();
+    let spec = match ValidSpec::parse(object) {
+        Ok(spec) => spec,
+        Err(problem) => {
+            context.scopes.forget(uid);
+            let report = sync::spec_invalid(generation, &problem.to_string(), &subject.status);
+            report::write(context, &subject, &report).await.map_err(Error::Status)?;
+            return Ok(Action::await_change());
+        }
+    };
+    let suspend = spec.suspend;
+    let wish = Wish {
+        key: subject.key.clone(),
+        uid: uid.to_owned(),
+        generation,
+        created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        established: established(&subject.status),
+        applied: applied(&subject.status, generation),
+        reconcile_at: object.annotations().get(RECONCILE_AT).cloned(),
+        spec,
+    };
+    let Filed { report, waiting } = Scopes::file(context, wish.clone());
+    let report = match report {
+        _ if suspend => sync::suspended(&wish, &subject.status),
+        Some(report) => report,
+        None if waiting < PATIENCE => return Ok(Action::requeue(PATIENCE)),
+        None => sync::pending(&wish, &subject.status),
+    };
+    report::write(context, &subject, &report).await.map_err(Error::Status)?;
+    Ok(Action::await_change())
+}
+
+/// An object that does not even decode: what is known of its status is read from the API server as plain JSON.
+async fn invalid(object: &InvalidObject, context: &Arc<Context>) -> Result<Action, Error> {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    context.scopes.forget(uid);
+    let key = ObjectKey {
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+    };
+    let kind = ApiResource::erase::<MtlsHostnameSettings>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.requests.clone(), &key.namespace, &kind);
+    let Some(raw) = api.get_opt(&key.name).await.map_err(Error::Read)? else { return Ok(Action::await_change()) };
+    let status = raw.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
+    let subject = Subject { key, uid, resource_version: "", status: status.unwrap_or_default() };
+    let generation = object.metadata.generation.unwrap_or_default();
+    let report = sync::spec_invalid(generation, &object.error, &subject.status);
+    report::write(context, &subject, &report).await.map_err(Error::Status)?;
+    Ok(Action::await_change())
+}
+
+/// Claims that survive a restart: what the status shows as applied.
+fn established(status: &MtlsHostnameSettingsStatus) -> BTreeSet<Hostname> {
+    let applied = |state: &HostnameState| matches!(state, HostnameState::InSync | HostnameState::Drifted);
+    status
+        .hostnames
+        .iter()
+        .filter(|hostname| applied(&hostname.state))
+        .filter_map(|hostname| Hostname::parse(&hostname.hostname).ok())
+        .collect()
+}
+
+/// Whether this generation was once proved to be applied: drift from then on is somebody else's doing.
+fn applied(status: &MtlsHostnameSettingsStatus, generation: i64) -> bool {
+    let proved = [Reason::InSync, Reason::DriftDetected].map(Reason::as_str);
+    status.conditions.iter().any(|condition| {
+        condition.type_ == "Ready"
+            && condition.observed_generation == Some(generation)
+            && proved.contains(&condition.reason.as_str())
+    })
+}

@@ -1,0 +1,87 @@
+//! Writes what was found into the object: its status by server-side apply, and an event when the reason changes.
+
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType},
+};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::context::Context;
+use crate::{
+    api::{Class, FIELD_MANAGER, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey, Reason},
+    sync::{self, Report},
+};
+
+/// The object that a report is about, as far as writing it needs to know.
+pub(super) struct Subject<'a> {
+    pub(super) key: ObjectKey,
+    pub(super) uid: &'a str,
+    pub(super) resource_version: &'a str,
+    /// The status as the cache has it.
+    pub(super) status: MtlsHostnameSettingsStatus,
+}
+
+/// Applies the status, unless nothing but a time or the ray id would change.
+pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Report) -> Result<(), kube::Error> {
+    let newer = context.scopes.written_over(subject.uid, subject.resource_version);
+    let former = newer.as_ref().unwrap_or(&subject.status);
+    let status = sync::status(report, &former.conditions, Timestamp::now());
+    if sync::same_but_times(former, &status) {
+        return Ok(());
+    }
+    let ObjectKey { namespace, name } = &subject.key;
+    let api: Api<MtlsHostnameSettings> = Api::namespaced(context.requests.clone(), namespace);
+    let patch = json!({
+        "apiVersion": MtlsHostnameSettings::api_version(&()),
+        "kind": MtlsHostnameSettings::kind(&()),
+        // With the UID, a re-created object of the same name refuses a status that is not about it.
+        "metadata": {"name": name, "namespace": namespace, "uid": subject.uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
+        Ok(_) => {}
+        // Gone meanwhile, or another object of the same name: there is nobody to report to.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    info!(object = %subject.key, generation = report.generation, reason = %report.reason, "status: {}", report.message);
+    if reason(&former.conditions) != Some(report.reason.as_str()) {
+        publish(context, subject, report).await;
+    }
+    context.scopes.wrote_over(subject.uid, subject.resource_version, status);
+    Ok(())
+}
+
+fn reason(conditions: &[Condition]) -> Option<&str> {
+    conditions.iter().find(|condition| condition.type_ == "Ready").map(|condition| condition.reason.as_str())
+}
+
+/// An event is a help for people, not a promise: when it cannot be written, the log says so and the work goes on.
+async fn publish(context: &Context, subject: &Subject<'_>, report: &Report) {
+    if report.reason == Reason::Pending {
+        return;
+    }
+    let event = Event {
+        type_: if report.reason.class() == Class::Ready { EventType::Normal } else { EventType::Warning },
+        reason: report.reason.to_string(),
+        note: Some(report.message.clone()),
+        action: "Sync".to_owned(),
+        secondary: None,
+    };
+    let reference = ObjectReference {
+        api_version: Some(MtlsHostnameSettings::api_version(&()).into_owned()),
+        kind: Some(MtlsHostnameSettings::kind(&()).into_owned()),
+        name: Some(subject.key.name.clone()),
+        namespace: Some(subject.key.namespace.clone()),
+        uid: Some(subject.uid.to_owned()),
+        ..ObjectReference::default()
+    };
+    if let Err(error) = context.recorder.publish(&event, &reference).await {
+        warn!(object = %subject.key, %error, "the event could not be written");
+    }
+}

@@ -1,0 +1,95 @@
+//! Credentials from Secrets: read by name, with a parser of our own, and never kept longer than a round.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use kube::{Client, core::Request};
+use serde::Deserialize;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{CredentialRef, EmailRef, KeyRef, Reason, SecretKeyRef},
+    cloudflare::{Credential, CredentialError},
+    sync::Problem,
+};
+
+/// Why a credential could not be had. Names the Secret and its key, never a value.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(super) enum SecretError {
+    #[error("Secret {0} does not exist in this namespace: create it")]
+    NotFound(String),
+    #[error("the operator may not read Secret {0}: its role needs the verb get on secrets in this namespace")]
+    Forbidden(String),
+    #[error("Secret {0} could not be read from the Kubernetes API server; trying again")]
+    Unreadable(String),
+    #[error("Secret {name} has no key {key}: add it, or name another key in spec.credentials")]
+    KeyMissing { name: String, key: String },
+    #[error("key {key} of Secret {name} {error}")]
+    Invalid { name: String, key: String, error: CredentialError },
+}
+
+impl From<&SecretError> for Problem {
+    fn from(error: &SecretError) -> Self {
+        let reason = match error {
+            SecretError::NotFound(_) | SecretError::Forbidden(_) | SecretError::Unreadable(_) => Reason::SecretNotFound,
+            SecretError::KeyMissing { .. } | SecretError::Invalid { .. } => Reason::SecretInvalid,
+        };
+        Self { reason, code: None, wait: None, detail: Some(error.to_string()) }
+    }
+}
+
+/// Just what is needed of a Secret. The values are wiped; kube's own type would print them when it is debugged.
+#[derive(Deserialize)]
+struct SecretData {
+    #[serde(default)]
+    data: Option<BTreeMap<String, Zeroizing<String>>>,
+}
+
+/// Reads the credential that an object refers to.
+pub(super) async fn read(client: &Client, reference: &CredentialRef) -> Result<Credential, SecretError> {
+    let namespace = &reference.namespace;
+    match &reference.key {
+        KeyRef::ApiToken(token) => {
+            let bytes = value(&fetch(client, namespace, &token.name).await?, token)?;
+            Credential::api_token(&bytes).map_err(|error| invalid(token, error))
+        }
+        KeyRef::GlobalApiKey { key, email } => {
+            let secret = fetch(client, namespace, &key.name).await?;
+            let address = match email {
+                EmailRef::Inline(address) => Zeroizing::new(address.clone().into_bytes()),
+                EmailRef::Secret(at) if at.name == key.name => value(&secret, at)?,
+                EmailRef::Secret(at) => value(&fetch(client, namespace, &at.name).await?, at)?,
+            };
+            let bytes = value(&secret, key)?;
+            Credential::global_api_key(&address, &bytes).map_err(|error| match (error, email) {
+                (CredentialError::NotAnEmail, EmailRef::Secret(at)) => invalid(at, error),
+                _ => invalid(key, error),
+            })
+        }
+    }
+}
+
+fn invalid(at: &SecretKeyRef, error: CredentialError) -> SecretError {
+    SecretError::Invalid { name: at.name.clone(), key: at.key.clone(), error }
+}
+
+async fn fetch(client: &Client, namespace: &str, name: &str) -> Result<SecretData, SecretError> {
+    let unreadable = || SecretError::Unreadable(name.to_owned());
+    let path = format!("/api/v1/namespaces/{namespace}/secrets");
+    let request = Request::new(path).get(name, &kube::api::GetParams::default()).map_err(|_| unreadable())?;
+    // As text: when an answer does not decode, kube's typed calls log it, and the credential with it.
+    let text = client.request_text(request).await.map(Zeroizing::new).map_err(|error| match error {
+        kube::Error::Api(status) if status.code == 404 => SecretError::NotFound(name.to_owned()),
+        kube::Error::Api(status) if status.code == 403 => SecretError::Forbidden(name.to_owned()),
+        _ => unreadable(),
+    })?;
+    serde_json::from_str(&text).map_err(|_| unreadable())
+}
+
+fn value(secret: &SecretData, at: &SecretKeyRef) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let encoded = secret.data.as_ref().and_then(|data| data.get(&at.key));
+    let missing = || SecretError::KeyMissing { name: at.name.clone(), key: at.key.clone() };
+    let encoded = encoded.ok_or_else(missing)?;
+    BASE64_STANDARD.decode(encoded.as_bytes()).map(Zeroizing::new).map_err(|_| SecretError::Unreadable(at.name.clone()))
+}

@@ -1,0 +1,137 @@
+//! The watch streams, one per namespace, each with a backoff of its own.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use kube::{
+    Api, Client, Config, Resource, ResourceExt,
+    runtime::{
+        Predicate, WatchStreamExt, predicates,
+        reflector::{self, Store},
+        watcher::{self, Event, ExponentialBackoff},
+    },
+};
+use tracing::warn;
+
+use super::{Guarded, context::Context};
+use crate::{
+    api::{CRD_NAME, RECONCILE_AT},
+    ops::Health,
+};
+
+/// The API server sends a bookmark every minute: longer silence means that the connection is dead.
+const WATCH_SILENCE: Duration = Duration::from_secs(100);
+/// Longest silence inside a single request.
+const REQUEST_SILENCE: Duration = Duration::from_secs(10);
+
+/// Two clients, since a watch may be silent for a minute and a request may not.
+pub struct Clients {
+    /// For the watch streams.
+    pub(super) watches: Client,
+    /// For everything else.
+    pub(super) requests: Client,
+}
+
+impl Clients {
+    /// Makes both from one configuration. Neither retries by itself: kube's own retries hide outages for hours.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn new(config: &Config) -> Result<Self, kube::Error> {
+        let client = |silence| {
+            let mut config = config.clone();
+            config.default_retry = false;
+            config.connect_timeout = Some(Duration::from_secs(5));
+            config.read_timeout = Some(silence);
+            Client::try_from(config)
+        };
+        Ok(Self { watches: client(WATCH_SILENCE)?, requests: client(REQUEST_SILENCE)? })
+    }
+}
+
+fn backoff(first: Duration, cap: Duration) -> ExponentialBackoff {
+    let builder = backon::ExponentialBuilder::new().with_min_delay(first).with_max_delay(cap).without_max_times();
+    if cap.is_zero() { builder.into() } else { builder.with_jitter().into() }
+}
+
+pub(super) fn no_backoff() -> ExponentialBackoff {
+    backoff(Duration::ZERO, Duration::ZERO)
+}
+
+/// The objects that need a look, and the cache of all of them. Objects that disappear are forgotten on the way.
+pub(super) fn objects(
+    client: Client,
+    namespace: Option<String>,
+    selector: Option<String>,
+    context: Arc<Context>,
+    health: Arc<Health>,
+) -> (impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static, Store<Guarded>) {
+    let api: Api<Guarded> = match &namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let config = watcher::Config { label_selector: selector, ..watcher::Config::default() }.streaming_lists();
+    let (store, writer) = reflector::store();
+    let known = store.clone();
+    let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
+    health.expect_watch(&place);
+    let stream = watcher::watcher(api, config)
+        .backoff(backoff(Duration::from_millis(500), Duration::from_secs(10)))
+        .modify(prune)
+        .reflect(writer)
+        .inspect_ok(move |event| match event {
+            Event::Delete(object) => context.scopes.forget(object.meta().uid.as_deref().unwrap_or_default()),
+            Event::InitDone => {
+                health.watch_synced(&place);
+                let objects = known.state();
+                let uids: HashSet<&str> = objects.iter().filter_map(|object| object.meta().uid.as_deref()).collect();
+                context.scopes.forget_all_but(namespace.as_deref(), |uid| uids.contains(uid));
+            }
+            _ => {}
+        })
+        .inspect_err(|error| warn!("{}", explain(error)))
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look),
+            kube::runtime::PredicateConfig::default(),
+        );
+    (stream.boxed(), store)
+}
+
+/// The cache keeps what is read, not what was written by whom and when.
+fn prune(object: &mut Guarded) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|key, _| key == RECONCILE_AT);
+    }
+}
+
+/// Changes when the annotation does; an object that loses it needs no look.
+fn asks_for_a_look(object: &Guarded) -> Option<u64> {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let value = object.annotations().get(RECONCILE_AT)?;
+    Some(BuildHasherDefault::<DefaultHasher>::default().hash_one(value))
+}
+
+/// Says what to do about a watch that fails; it is tried again in any case.
+fn explain(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    let code = match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status))
+        | WatchError(status) => Some(status.code),
+        _ => None,
+    };
+    match code {
+        Some(404) => {
+            format!("the CRD {CRD_NAME} is not installed: apply it with `kubectl apply -k crds/`; trying again")
+        }
+        Some(403) => {
+            "the operator may not list and watch mtlshostnamesettings: check its role; trying again".to_owned()
+        }
+        Some(_) => format!("the watch broke off: {error}; trying again"),
+        None => format!("the Kubernetes API server does not answer: {error}; trying again"),
+    }
+}

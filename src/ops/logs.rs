@@ -1,0 +1,47 @@
+//! Logs on standard error, as text or JSON, without the places that would print a Secret.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing::{Metadata, level_filters::LevelFilter};
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Starts logging. `directives` is a level, or a filter in the syntax of `RUST_LOG`.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn init(format: LogFormat, directives: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
+        format!("{directives:?} is neither a level (error, warn, info, debug, trace) nor a filter: {error}")
+    })?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter).with_filter(filter_fn(may_be_shown)))
+        .try_init()
+        .map_err(|error| error.to_string())
+}
+
+/// The last word about what is shown: no filter of a user can undo it.
+///
+/// kube logs a body that does not decode, at WARN; the HTTP stack shows headers at its lower levels.
+fn may_be_shown(metadata: &Metadata<'_>) -> bool {
+    let cap = match metadata.target().split("::").next().unwrap_or_default() {
+        "kube_client" => LevelFilter::ERROR,
+        "kube_runtime" | "cloudflare_mtls_operator" => LevelFilter::TRACE,
+        _ => LevelFilter::INFO,
+    };
+    *metadata.level() <= cap
+}

@@ -1,0 +1,308 @@
+//! What to report: from what is known of the remote to an object's status.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{
+    index::{Owners, Wish},
+    plan::{View, remote_flags},
+};
+use crate::api::{
+    Class, Flags, Hostname, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ObjectKey, Reason,
+    SyncMode,
+};
+
+/// What kept a round from its end, for all objects that it served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The reason as it goes into the condition.
+    pub reason: Reason,
+    /// Cloudflare's code, where there was one.
+    pub code: Option<i64>,
+    /// How long Cloudflare told us to wait.
+    pub wait: Option<Duration>,
+    /// What exactly, in words of ours: a Secret, a failed connection.
+    pub detail: Option<String>,
+}
+
+/// What a scope answers for one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The generation that it is about.
+    pub generation: i64,
+    /// The one reason that the conditions carry.
+    pub reason: Reason,
+    /// What happened and what to do; no ids, times or counters.
+    pub message: String,
+    /// Every listed hostname.
+    pub hostnames: Vec<HostnameStatus>,
+    /// The last answer.
+    pub response: Option<LastResponse>,
+    /// The value of the annotation that this report answers.
+    pub handled_reconcile_at: Option<String>,
+}
+
+impl Report {
+    /// Whether another report differs in nothing but the time and the ray id of the answer.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let timeless = |report: &Self| {
+            let response = report.response.clone().map(timeless_response);
+            Self { response, ..report.clone() }
+        };
+        timeless(self) == timeless(other)
+    }
+}
+
+fn timeless_response(mut response: LastResponse) -> LastResponse {
+    response.time = Time(Timestamp::UNIX_EPOCH);
+    response.ray_id = None;
+    response
+}
+
+/// Judges one object from what is known of the remote through its credential.
+pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<ObjectKey>, view: &View) -> Report {
+    let state = |hostname: &Hostname, wanted: Flags| -> HostnameState {
+        if owners.get(hostname) != Some(&wish.uid.as_str()) {
+            return HostnameState::Conflicted;
+        }
+        match &view.remote {
+            Some(remote) if remote_flags(remote, hostname) == wanted => HostnameState::InSync,
+            _ if view.rejection(hostname, wanted).is_some() => HostnameState::Rejected,
+            Some(_) if view.is_under_way(hostname, wanted) => HostnameState::Pending,
+            Some(_) if wish.applied || wish.spec.mode == SyncMode::Observe => HostnameState::Drifted,
+            _ => HostnameState::Pending,
+        }
+    };
+    let hostnames: Vec<HostnameStatus> = wish
+        .spec
+        .settings
+        .iter()
+        .map(|(hostname, &wanted)| HostnameStatus {
+            hostname: hostname.as_str().to_owned(),
+            state: state(hostname, wanted),
+            remote: view.remote.as_ref().and_then(|remote| remote.get(hostname.as_str()).copied()),
+        })
+        .collect();
+    let (reason, message) = verdict(wish, owners, holder, view, &hostnames);
+    // While a refusal stands, its answer is what a person needs to see, not the reads that came after it.
+    let refusal = wish.spec.settings.iter().find_map(|(hostname, &wanted)| view.rejection(hostname, wanted));
+    let response = refusal.filter(|_| view.problem.is_none()).map(|rejection| LastResponse::clone(&rejection.response));
+    Report {
+        generation: wish.generation,
+        reason,
+        message,
+        hostnames,
+        response: response.or_else(|| view.response.clone()),
+        handled_reconcile_at: wish.reconcile_at.clone(),
+    }
+}
+
+fn verdict(
+    wish: &Wish,
+    owners: &Owners,
+    holder: impl Fn(&str) -> Option<ObjectKey>,
+    view: &View,
+    hostnames: &[HostnameStatus],
+) -> (Reason, String) {
+    if let Some(problem) = &view.problem {
+        return (problem.reason, problem_message(problem, wish));
+    }
+    let has = |state: HostnameState| hostnames.iter().any(|hostname| hostname.state == state);
+    if has(HostnameState::Conflicted) {
+        return (Reason::HostnameConflict, conflict_message(wish, owners, holder));
+    }
+    let mut rejections = wish.spec.settings.iter().filter_map(|(hostname, &wanted)| view.rejection(hostname, wanted));
+    if has(HostnameState::Rejected)
+        && let Some(rejection) = rejections.next()
+    {
+        return (rejection.refusal.reason, refusal_message(rejection.refusal.reason, rejection.refusal.code));
+    }
+    if has(HostnameState::Drifted) {
+        let text = match wish.spec.mode {
+            SyncMode::Enforce => "Cloudflare differs from the spec; it is being repaired",
+            SyncMode::Warn => "Cloudflare differs from the spec; syncMode Warn reports it and leaves it alone",
+            SyncMode::Observe => "Cloudflare differs from the spec; syncMode Observe writes nothing",
+        };
+        let reason = if wish.spec.mode == SyncMode::Enforce { Reason::Propagating } else { Reason::DriftDetected };
+        return (reason, format!("{text}: see status.hostnames"));
+    }
+    if has(HostnameState::Pending) {
+        return (Reason::Propagating, "Cloudflare accepted the settings; a read does not show them yet".to_owned());
+    }
+    match wish.spec.mode {
+        SyncMode::Observe => {
+            (Reason::Observed, "Cloudflare equals the spec; syncMode Observe writes nothing".to_owned())
+        }
+        _ => (Reason::InSync, "a read after the last write showed every hostname as the spec wants it".to_owned()),
+    }
+}
+
+fn conflict_message(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<ObjectKey>) -> String {
+    let lost = wish.spec.settings.keys().find_map(|hostname| {
+        let owner = owners.get(hostname).filter(|owner| **owner != wish.uid)?;
+        Some((hostname, holder(owner)))
+    });
+    match lost {
+        // The name of an object elsewhere is none of this tenant's business.
+        Some((hostname, Some(key))) if key.namespace == wish.key.namespace => {
+            format!("{hostname} belongs to {}: remove it there, or here", key.name)
+        }
+        Some((hostname, _)) => {
+            format!("{hostname} belongs to an object in another namespace: remove it there, or here")
+        }
+        None => "a hostname belongs to another object".to_owned(),
+    }
+}
+
+fn problem_message(problem: &Problem, wish: &Wish) -> String {
+    let text = refusal_message(problem.reason, problem.code);
+    match (&problem.detail, problem.reason) {
+        (Some(detail), Reason::SecretNotFound | Reason::SecretInvalid) => detail.clone(),
+        (Some(detail), _) => format!("{text}: {detail}"),
+        (None, Reason::AuthenticationFailed | Reason::PermissionDenied) => {
+            format!("{text}; the credential comes from Secret {}", secret_name(wish))
+        }
+        (None, _) => text,
+    }
+}
+
+fn secret_name(wish: &Wish) -> &str {
+    use crate::api::KeyRef::{ApiToken, GlobalApiKey};
+    match &wish.spec.credential.key {
+        ApiToken(key) | GlobalApiKey { key, .. } => &key.name,
+    }
+}
+
+/// What happened and what to do, per reason; the README's table says the same at more length.
+fn refusal_message(reason: Reason, code: Option<i64>) -> String {
+    let text = match reason {
+        Reason::RemoteBusy => "Cloudflare is still applying earlier settings; trying again",
+        Reason::RateLimited => "Cloudflare limits the requests of this credential; trying again when it allows",
+        Reason::CloudflareUnavailable => "Cloudflare gave no usable answer; trying again",
+        Reason::ConnectionFailed => "Cloudflare was not reached; trying again",
+        Reason::AuthenticationFailed => {
+            "Cloudflare does not accept the credential: check that it exists, is active, has not expired and may be used \
+             from this address, then update the Secret"
+        }
+        Reason::PermissionDenied => {
+            "the credential lacks the permission Access: Mutual TLS Certificates Write for this zone or account"
+        }
+        Reason::ScopeNotFound => {
+            "Cloudflare knows no such zone or account, or hides it from this credential: check the id"
+        }
+        Reason::NotEntitled => "Access with mutual TLS is not enabled for this account or not part of its plan",
+        Reason::HostnameNotInScope => {
+            "a hostname lies outside this zone or account: remove it, or move it to an object for the zone that it is in"
+        }
+        Reason::Rejected => "Cloudflare refused the settings: see status.lastResponse.errors",
+        other => return other.to_string(),
+    };
+    match code {
+        Some(code) => format!("{text} (Cloudflare code {code})"),
+        None => text.to_owned(),
+    }
+}
+
+/// The report while the first answer is still to come.
+#[must_use]
+pub fn pending(wish: &Wish, previous: &MtlsHostnameSettingsStatus) -> Report {
+    without_look(wish, previous, Reason::Pending, "waiting for the first answer of Cloudflare")
+}
+
+/// The report of an object that asks to be left alone.
+#[must_use]
+pub fn suspended(wish: &Wish, previous: &MtlsHostnameSettingsStatus) -> Report {
+    let message = "spec.suspend is true: nothing is read or written until it is false";
+    without_look(wish, previous, Reason::Suspended, message)
+}
+
+/// What the object had is kept, since it is what the object owns.
+fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reason, message: &str) -> Report {
+    let known =
+        |hostname: &Hostname| previous.hostnames.iter().find(|known| known.hostname == hostname.as_str()).cloned();
+    let unknown = |hostname: &Hostname| HostnameStatus {
+        hostname: hostname.as_str().to_owned(),
+        state: HostnameState::Pending,
+        remote: None,
+    };
+    Report {
+        generation: wish.generation,
+        reason,
+        message: message.to_owned(),
+        hostnames: wish
+            .spec
+            .settings
+            .keys()
+            .map(|hostname| known(hostname).unwrap_or_else(|| unknown(hostname)))
+            .collect(),
+        response: previous.last_response.clone(),
+        handled_reconcile_at: wish.reconcile_at.clone(),
+    }
+}
+
+/// The report of an object that was stored but cannot be understood.
+#[must_use]
+pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSettingsStatus) -> Report {
+    Report {
+        generation,
+        reason: Reason::SpecInvalid,
+        message: format!("the stored object cannot be used: {problem}"),
+        hostnames: previous.hostnames.clone(),
+        response: previous.last_response.clone(),
+        handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
+    }
+}
+
+/// Builds the whole status afresh; only the transition times of unchanged conditions come from the previous one.
+#[must_use]
+pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHostnameSettingsStatus {
+    let has = |state: HostnameState| report.hostnames.iter().any(|hostname| hostname.state == state);
+    let class = report.reason.class();
+    let ready = if class == Class::Ready { "True" } else { "False" };
+    let mut conditions = vec![("Ready", ready)];
+    let more = [
+        ("Reconciling", class == Class::Reconciling),
+        ("Stalled", class == Class::Stalled),
+        ("Conflicted", has(HostnameState::Conflicted)),
+        ("Drifted", has(HostnameState::Drifted)),
+        ("Suspended", report.reason == Reason::Suspended),
+    ];
+    conditions.extend(more.iter().filter(|(_, holds)| *holds).map(|(kind, _)| (*kind, "True")));
+    let condition = |(kind, value): (&str, &str)| {
+        let since = previous.iter().find(|old| old.type_ == kind && old.status == value);
+        Condition {
+            type_: kind.to_owned(),
+            status: value.to_owned(),
+            reason: report.reason.as_str().to_owned(),
+            message: report.message.clone(),
+            observed_generation: Some(report.generation),
+            last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
+        }
+    };
+    let in_sync = report.hostnames.iter().filter(|hostname| hostname.state == HostnameState::InSync).count();
+    MtlsHostnameSettingsStatus {
+        observed_generation: Some(report.generation),
+        last_handled_reconcile_at: report.handled_reconcile_at.clone(),
+        summary: (!report.hostnames.is_empty()).then(|| format!("{in_sync}/{}", report.hostnames.len())),
+        conditions: conditions.into_iter().map(condition).collect(),
+        hostnames: report.hostnames.clone(),
+        last_response: report.response.clone(),
+    }
+}
+
+/// Whether two statuses differ in nothing but times and the ray id, so that writing the second would say nothing new.
+#[must_use]
+pub fn same_but_times(one: &MtlsHostnameSettingsStatus, other: &MtlsHostnameSettingsStatus) -> bool {
+    let timeless = |status: &MtlsHostnameSettingsStatus| {
+        let mut status = status.clone();
+        for condition in &mut status.conditions {
+            condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
+        }
+        status.last_response = status.last_response.map(timeless_response);
+        status
+    };
+    timeless(one) == timeless(other)
+}
