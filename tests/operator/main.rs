@@ -1,1 +1,7 @@
-//! The operator, driven from outside.
+//! The operator, driven from outside: a real API server, an emulated Cloudflare, the program as its own process.
+
+// A failed expectation is how a test fails; the helpers here are tests too, though not marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod journey;
+mod world;

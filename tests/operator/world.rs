@@ -1,0 +1,71 @@
+//! What a test begins with: a namespace, a zone with its token, an emulated Cloudflare and the operator serving them.
+
+use std::time::Duration;
+
+use harness::{
+    cloudflare::{Cloudflare, Credential, Ledger, Remote, Scope},
+    control_plane::ControlPlane,
+    fixture::{self, Fixture},
+    operator::{Builder, Operator},
+};
+use serde_json::Value;
+
+pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
+pub(crate) const DOMAIN: &str = "example.com";
+
+pub(crate) struct World {
+    pub(crate) cloudflare: Cloudflare,
+    pub(crate) fixture: Fixture,
+    pub(crate) remote: Remote,
+    pub(crate) token: Credential,
+    pub(crate) operator: Operator,
+}
+
+impl World {
+    /// Everything in place, the Secret too, and the operator ready.
+    pub(crate) async fn new() -> Self {
+        Self::with(|operator| operator).await
+    }
+
+    /// The same with an operator that was told more.
+    pub(crate) async fn with(tell: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Self {
+        let control_plane = ControlPlane::shared().await.unwrap();
+        let fixture = Fixture::new(control_plane).await.unwrap();
+        let cloudflare = Cloudflare::start().await.unwrap();
+        let remote = cloudflare.add_zone(fixture.zone_id(), DOMAIN);
+        let token = cloudflare.token(TOKEN).named("team");
+        token.may_write(remote.scope());
+        let (secret, key) = fixture::CREDENTIAL;
+        fixture.apply(&fixture.secret(secret, key, TOKEN)).await.unwrap();
+        let builder = Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), control_plane)
+            .watch_namespace(fixture.namespace())
+            .cloudflare(cloudflare.url());
+        let mut operator = tell(builder).spawn().await.unwrap();
+        operator.wait_ready(Duration::from_secs(30)).await.unwrap();
+        Self { cloudflare, fixture, remote, token, operator }
+    }
+
+    pub(crate) fn scope(&self) -> Scope {
+        self.remote.scope().clone()
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.cloudflare.ledger().of(&self.scope())
+    }
+
+    /// Applies an object that wants the given hostnames forwarded or not.
+    pub(crate) async fn apply(&self, name: &str, settings: &[(&str, bool)]) -> Value {
+        let manifest = settings
+            .iter()
+            .fold(self.fixture.settings(name), |manifest, (hostname, forwarding)| manifest.hostname(hostname, *forwarding));
+        self.fixture.apply(&manifest.build()).await.unwrap()
+    }
+
+    pub(crate) async fn until_ready(&self, name: &str) -> Value {
+        self.fixture.until_condition(name, "Ready", "True", "InSync").await.unwrap()
+    }
+
+    pub(crate) async fn until_reason(&self, name: &str, reason: &str) -> Value {
+        self.fixture.until_condition(name, "Ready", "False", reason).await.unwrap()
+    }
+}
