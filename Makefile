@@ -1,0 +1,60 @@
+# Everything a contributor does has a target here; `make` alone lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+OPERATOR := target/release/cloudflare-mtls-operator
+
+include tests/tools/tools.mk
+include tests/conformance/conformance.mk
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+.PHONY: build
+build: ## Build the operator as it is shipped
+	$(CARGO) build --release --locked
+
+.PHONY: lint
+lint: ## Check format and lints; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: test
+test: lint tools ## Run the whole suite against a real API server and an emulated Cloudflare
+	@# The harness is also the program that guards what the tests start, so that nothing outlives them.
+	$(CARGO) build --locked -p harness
+	$(CARGO) test --workspace --locked
+
+.PHONY: demo
+demo: tools ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
+	@echo "building the operator and the demo's parts (about 3 minutes the first time) ..."
+	@$(CARGO) build --quiet --release --locked
+	@$(CARGO) build --quiet --locked -p harness
+	@target/debug/harness demo --operator $(OPERATOR) $(if $(KEEP),--keep)
+
+.PHONY: bench
+bench: tools build ## Measure speed, size and memory, and write BENCHMARKS.md
+	$(CARGO) build --release --locked -p harness
+	target/release/harness bench --operator $(OPERATOR) --report BENCHMARKS.md
+
+.PHONY: crds
+crds: ## Generate crds/ from the types
+	$(CARGO) run --quiet --locked -- crd > crds/mtlshostnamesettings.yaml.new
+	mv crds/mtlshostnamesettings.yaml.new crds/mtlshostnamesettings.yaml
+
+.PHONY: audit
+audit: ## Check licences, sources, bans and advisories of all dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+		echo "installing cargo-deny 0.20.2 (about 5 minutes) ..."; $(CARGO) install --quiet --locked cargo-deny@0.20.2; }
+	$(CARGO) deny --workspace check bans licenses sources
+	@if ! $(CARGO) deny --workspace fetch db >target/advisories.log 2>&1; then \
+		echo "WARNING: the RustSec advisory database cannot be fetched here, so advisories were NOT checked:"; \
+		sed 's/^/    /' target/advisories.log | tail -n 3; \
+	else $(CARGO) deny --workspace check advisories; fi
+
+.PHONY: clean
+clean: ## Remove everything that was built, the tools too
+	$(CARGO) clean
