@@ -1,22 +1,273 @@
-//! The main job: from an applied object to a proved state.
+//! The main job: what is written, when it counts as proved, and that nothing else is touched.
 
+use std::time::Duration;
+
+use harness::{
+    cloudflare::{EmptyResult, Fault, Order, Semantics},
+    fixture::{PATIENCE, random_id},
+};
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{TOKEN, World};
 
 #[tokio::test]
 async fn an_applied_object_becomes_ready_with_three_requests() {
     let world = World::new().await;
+    world.remote.set("foreign.example.com", true, false);
     world.apply("admin", &[("admin.example.com", true)]).await;
     let object = world.until_ready("admin").await;
 
-    let methods: Vec<_> = world.ledger().all().iter().map(|exchange| exchange.method.clone()).collect();
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+    let put = world.ledger().puts(&world.scope())[0].clone();
+    let entry = json!({"hostname": "admin.example.com", "client_certificate_forwarding": true, "china_network": false});
+    assert_eq!(put.json, Some(json!({"settings": [entry]})));
+    assert_eq!(put.user_agent.unwrap(), concat!("cloudflare-mtls-operator/", env!("CARGO_PKG_VERSION")));
+    assert_eq!(world.remote.get("foreign.example.com"), Some((true, false)));
+
+    let status = &object["status"];
+    assert_eq!(status["observedGeneration"], object["metadata"]["generation"]);
+    assert_eq!(status["summary"], "1/1");
+    assert_eq!(
+        status["hostnames"],
+        json!([{
+            "hostname": "admin.example.com",
+            "state": "InSync",
+            "remote": {"clientCertificateForwarding": true, "chinaNetwork": false},
+        }])
+    );
+    let types: Vec<_> = status["conditions"].as_array().unwrap().iter().map(|c| c["type"].clone()).collect();
+    assert_eq!(types, ["Ready"]);
+    assert_eq!(status["lastResponse"]["method"], "GET");
+    assert_eq!(status["lastResponse"]["httpStatus"], 200);
+    assert_eq!(status["lastResponse"]["success"], true);
+    assert!(status["lastResponse"]["rayId"].is_string() && status["lastResponse"]["time"].is_string());
+    assert!(status["lastResponse"].get("errors").is_none());
+}
+
+#[tokio::test]
+async fn an_account_and_a_global_key_work_too_and_the_schemes_are_never_mixed() {
+    let world = World::new().await;
+    let account = world.cloudflare.add_account(&random_id());
+    let key = "0f1e2d3c4b5a69788796a5b4c3d2e1f001234";
+    world.cloudflare.api_key("owner@example.com", key).named("owner").may_write(account.scope());
+    let secret = world.fixture.secret("global", "api-key", key);
+    world.fixture.apply(&secret).await.unwrap();
+    let id = account.scope().to_string();
+    let id = id.rsplit('/').next().unwrap();
+    let global =
+        json!({"globalApiKey": {"email": "owner@example.com", "secretKeyRef": {"name": "global", "key": "api-key"}}});
+    let manifest = world.fixture.settings("account").account(id).with("credentials", global);
+    world.fixture.apply(&manifest.hostname("a.example.com", true).build()).await.unwrap();
+    world.apply("zone", &[("z.example.com", true)]).await;
+    world.until_ready("account").await;
+    world.until_ready("zone").await;
+
+    for exchange in world.cloudflare.ledger().all() {
+        let has = |name: &str| exchange.headers.iter().any(|header| header.eq_ignore_ascii_case(name));
+        let scheme = (has("authorization"), has("x-auth-email"), has("x-auth-key"));
+        let expected = if exchange.path.contains("/accounts/") { (false, true, true) } else { (true, false, false) };
+        assert_eq!(scheme, expected, "{exchange}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_not_written_however_it_is_listed() {
+    let world = World::new().await;
+    world.remote.set("a.example.com", true, false);
+    world.remote.set("b.example.com", true, true);
+    world.cloudflare.switch(|switches| {
+        switches.order = Order::Shuffled;
+        switches.uppercase_hostnames = true;
+        switches.extra_members = true;
+        switches.omit_messages = true;
+        switches.empty_result = EmptyResult::Null;
+    });
+    let off = world.fixture.settings("same").hostname("a.example.com", true).hostname_with("b.example.com", true, true);
+    world.fixture.apply(&off.hostname("absent.example.com", false).build()).await.unwrap();
+    let object = world.until_ready("same").await;
+    assert_eq!(object["status"]["summary"], "3/3");
+    assert_eq!(world.methods(), ["GET"]);
+}
+
+#[tokio::test]
+async fn an_all_false_entry_equals_an_absent_one_even_when_the_remote_lists_it() {
+    let world = World::new().await;
+    world.cloudflare.switch(|switches| switches.keep_all_false = true);
+    world.remote.set("off.example.com", false, false);
+    world.apply("off", &[("off.example.com", false), ("never.example.com", false)]).await;
+    world.until_ready("off").await;
+    assert_eq!(world.methods(), ["GET"]);
+}
+
+#[tokio::test]
+async fn a_put_names_only_the_entries_that_must_change() {
+    let world = World::new().await;
+    world.remote.set("kept.example.com", true, false);
+    world.remote.set("wrong.example.com", false, true);
+    let wanted = [("kept.example.com", true), ("new.example.com", true), ("wrong.example.com", true)];
+    world.apply("three", &wanted).await;
+    world.until_ready("three").await;
+    let sent = world.ledger().puts(&world.scope())[0].settings();
+    assert_eq!(sent, [("new.example.com".to_owned(), true, false), ("wrong.example.com".to_owned(), true, false)]);
+
+    // The next change sends just that change.
+    world.apply("three", &[("kept.example.com", true), ("new.example.com", false), ("wrong.example.com", true)]).await;
+    world.until_ready("three").await;
+    let puts = world.ledger();
+    let puts = puts.puts(&world.scope());
+    assert_eq!(puts.len(), 2);
+    assert_eq!(puts[1].settings(), [("new.example.com".to_owned(), false, false)]);
+}
+
+#[tokio::test]
+async fn an_accepted_write_is_ready_only_once_a_read_shows_it() {
+    let world = World::new().await;
+    world.cloudflare.switch(|switches| switches.apply_delay_ms = 4000);
+    world.apply("slow", &[("slow.example.com", true)]).await;
+    let object = world.until_reason("slow", "Propagating").await;
+    assert_eq!(object["status"]["hostnames"][0]["state"], "Pending");
+    assert!(world.remote.get("slow.example.com").is_none());
+    world.until_ready("slow").await;
+
+    let ledger = world.ledger();
+    assert_eq!(ledger.puts(&world.scope()).len(), 1, "an accepted write is not sent again");
+    // GET, PUT, GET, then looks after 1, 2, 4 s: at most one too many on a slow machine.
+    let gaps: Vec<u64> =
+        ledger.gets(&world.scope()).windows(2).map(|pair| pair[1].start_us - pair[0].start_us).collect();
+    assert!((3..=5).contains(&gaps.len()), "{gaps:?}");
+    assert!(gaps[1] >= 1_000_000 && gaps[2] >= 2_000_000, "{gaps:?}");
+}
+
+#[tokio::test]
+async fn a_read_that_lags_behind_the_write_does_not_make_it_write_again() {
+    let world = World::new().await;
+    world.cloudflare.switch(|switches| switches.get_lag_reads = 2);
+    world.apply("lag", &[("lag.example.com", true)]).await;
+    world.until_ready("lag").await;
+    assert_eq!(world.ledger().puts(&world.scope()).len(), 1);
+    assert!(world.ledger().gets(&world.scope()).len() >= 4);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_looked_for_and_not_repeated() {
+    for fault in [Fault::from(harness::cloudflare::Effect::Reset), Fault::answer(502, "<html>bad gateway</html>")] {
+        let world = World::new().await;
+        world.cloudflare.inject(fault.on("PUT").once_applied());
+        world.apply("lost", &[("lost.example.com", true)]).await;
+        world.until_ready("lost").await;
+        assert_eq!(world.ledger().puts(&world.scope()).len(), 1);
+        assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_never_arrived_is_sent_again_after_a_look() {
+    let world = World::new().await;
+    world.cloudflare.inject(Fault::from(harness::cloudflare::Effect::Reset).on("PUT"));
+    world.apply("again", &[("again.example.com", true)]).await;
+    world.until_ready("again").await;
+    assert_eq!(world.methods(), ["GET", "PUT", "GET", "PUT", "GET"]);
+}
+
+#[tokio::test]
+async fn a_change_behind_its_back_is_repaired_at_the_next_look() {
+    let world = World::new().await;
+    world.apply("drift", &[("drift.example.com", true)]).await;
+    world.until_ready("drift").await;
+    let mark = world.cloudflare.ledger().mark();
+    world.remote.set("drift.example.com", false, true);
+    world.remote.set("foreign.example.com", true, true);
+
+    let annotation = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "now, please"}}});
+    world.fixture.patch("drift", &annotation).await.unwrap();
+    let handled = |object: &serde_json::Value| object["status"]["lastHandledReconcileAt"] == "now, please";
+    world.fixture.until("drift", "the annotation is acknowledged", handled).await.unwrap();
+    assert_eq!(world.remote.get("drift.example.com"), Some((true, false)));
+    assert_eq!(world.remote.get("foreign.example.com"), Some((true, true)), "foreign entries stay");
+    let methods: Vec<_> = world.ledger().since(mark).all().iter().map(|e| e.method.clone()).collect();
     assert_eq!(methods, ["GET", "PUT", "GET"]);
-    assert_eq!(world.ledger().puts(&world.scope())[0].settings(), [("admin.example.com".to_owned(), true, false)]);
-    assert_eq!(object["status"]["summary"], "1/1");
-    assert_eq!(object["status"]["hostnames"], json!([{
-        "hostname": "admin.example.com",
-        "state": "InSync",
-        "remote": {"clientCertificateForwarding": true, "chinaNetwork": false},
-    }]));
+    world.until_ready("drift").await;
+}
+
+#[tokio::test]
+async fn observe_reports_a_difference_and_writes_nothing() {
+    let world = World::new().await;
+    world.remote.set("seen.example.com", true, true);
+    let manifest = world.fixture.settings("observe").with("syncMode", json!("Observe"));
+    world.fixture.apply(&manifest.clone().hostname("seen.example.com", true).build()).await.unwrap();
+    let object = world.until_reason("observe", "DriftDetected").await;
+    assert_eq!(object["status"]["hostnames"][0]["state"], "Drifted");
+    assert_eq!(object["status"]["hostnames"][0]["remote"]["chinaNetwork"], true);
+    world.fixture.apply(&manifest.hostname_with("seen.example.com", true, true).build()).await.unwrap();
+    world.fixture.until_condition("observe", "Ready", "True", "Observed").await.unwrap();
+    assert!(world.ledger().puts(&world.scope()).is_empty());
+}
+
+#[tokio::test]
+async fn warn_writes_a_change_of_the_spec_and_only_reports_drift() {
+    let world = World::new().await;
+    let manifest = world.fixture.settings("warn").with("syncMode", json!("Warn")).hostname("warn.example.com", true);
+    world.fixture.apply(&manifest.build()).await.unwrap();
+    world.until_ready("warn").await;
+    assert_eq!(world.ledger().puts(&world.scope()).len(), 1);
+    world.remote.set("warn.example.com", false, false);
+    let annotation = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "1"}}});
+    world.fixture.patch("warn", &annotation).await.unwrap();
+    let object = world.until_reason("warn", "DriftDetected").await;
+    assert!(harness::fixture::condition(&object, "Drifted").is_some());
+    assert_eq!(world.ledger().puts(&world.scope()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_suspended_object_makes_no_request_until_it_is_resumed() {
+    let world = World::new().await;
+    let manifest = world.fixture.settings("quiet").hostname("quiet.example.com", true);
+    world.fixture.apply(&manifest.clone().with("suspend", json!(true)).build()).await.unwrap();
+    let object = world.until_reason("quiet", "Suspended").await;
+    assert!(harness::fixture::condition(&object, "Suspended").is_some());
+    assert!(world.ledger().is_empty());
+    world.fixture.apply(&manifest.build()).await.unwrap();
+    world.until_ready("quiet").await;
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+}
+
+#[tokio::test]
+async fn deleting_an_object_leaves_the_remote_entry_and_a_new_object_takes_over() {
+    let world = World::new().await;
+    world.apply("one", &[("kept.example.com", true)]).await;
+    world.until_ready("one").await;
+    world.fixture.delete("one").await.unwrap();
+    assert_eq!(world.remote.get("kept.example.com"), Some((true, false)));
+    world.apply("two", &[("kept.example.com", false)]).await;
+    world.until_ready("two").await;
+    assert_eq!(world.remote.get("kept.example.com"), None);
+}
+
+#[tokio::test]
+async fn it_works_the_same_when_a_put_replaces_the_list_and_a_retried_look_is_cheap() {
+    let world = World::new().await;
+    world.cloudflare.switch(|switches| switches.semantics = Semantics::Replace);
+    world.apply("replace", &[("one.example.com", true)]).await;
+    world.until_ready("replace").await;
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+}
+
+#[tokio::test]
+async fn an_edit_while_a_write_is_under_way_becomes_one_next_write_and_never_two_at_a_time() {
+    let world = World::new().await;
+    let held = world.cloudflare.inject(Fault::from(harness::cloudflare::Effect::Hold).on("PUT"));
+    world.apply("busy", &[("busy.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    world.apply("busy", &[("busy.example.com", true), ("more.example.com", true)]).await;
+    world.apply("busy", &[("busy.example.com", false), ("more.example.com", true), ("last.example.com", true)]).await;
+    // The operator has seen the edits once its cache did; a read through its own eyes is not to be had, so the fact
+    // that both are stored is what there is to wait for.
+    tokio::time::timeout(Duration::from_secs(5), world.fixture.get("busy")).await.unwrap().unwrap();
+    held.release();
+    let object = world.until_ready("busy").await;
+    assert_eq!(object["status"]["observedGeneration"], 3);
+    assert!(world.cloudflare.ledger().overlapping_puts().is_empty());
+    assert_eq!(world.remote.get("busy.example.com"), None);
+    assert_eq!(world.remote.get("last.example.com"), Some((true, false)));
+    assert!(!world.operator.logs().unwrap().contains(TOKEN));
 }

@@ -53,11 +53,16 @@ impl World {
         self.cloudflare.ledger().of(&self.scope())
     }
 
+    /// The methods of all requests for the zone so far, in order.
+    pub(crate) fn methods(&self) -> Vec<String> {
+        self.ledger().all().iter().map(|exchange| exchange.method.clone()).collect()
+    }
+
     /// Applies an object that wants the given hostnames forwarded or not.
     pub(crate) async fn apply(&self, name: &str, settings: &[(&str, bool)]) -> Value {
-        let manifest = settings
-            .iter()
-            .fold(self.fixture.settings(name), |manifest, (hostname, forwarding)| manifest.hostname(hostname, *forwarding));
+        let manifest = settings.iter().fold(self.fixture.settings(name), |manifest, (hostname, forwarding)| {
+            manifest.hostname(hostname, *forwarding)
+        });
         self.fixture.apply(&manifest.build()).await.unwrap()
     }
 
