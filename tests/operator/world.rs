@@ -8,12 +8,14 @@ use harness::{
     fixture::{self, Fixture},
     operator::{Builder, Operator},
 };
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
 pub(crate) const DOMAIN: &str = "example.com";
 
 pub(crate) struct World {
+    control_plane: &'static ControlPlane,
     pub(crate) cloudflare: Cloudflare,
     pub(crate) fixture: Fixture,
     pub(crate) remote: Remote,
@@ -42,7 +44,7 @@ impl World {
             .cloudflare(cloudflare.url());
         let mut operator = tell(builder).spawn().await.unwrap();
         operator.wait_ready(Duration::from_secs(30)).await.unwrap();
-        Self { cloudflare, fixture, remote, token, operator }
+        Self { control_plane, cloudflare, fixture, remote, token, operator }
     }
 
     pub(crate) fn scope(&self) -> Scope {
@@ -51,6 +53,24 @@ impl World {
 
     pub(crate) fn ledger(&self) -> Ledger {
         self.cloudflare.ledger().of(&self.scope())
+    }
+
+    /// What the API server's audit log has of this namespace's Secrets and this operator: verb and time.
+    pub(crate) fn secret_reads(&self) -> Vec<(String, Timestamp)> {
+        let log = std::fs::read_to_string(self.control_plane.audit_log()).unwrap();
+        // The last line may still be in the writing.
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|event| {
+                event["objectRef"]["resource"] == "secrets"
+                    && event["objectRef"]["namespace"] == self.fixture.namespace()
+                    && event["user"]["username"].as_str().unwrap_or_default().starts_with("system:serviceaccount:")
+            })
+            .map(|event| {
+                let at = event["requestReceivedTimestamp"].as_str().unwrap().parse().unwrap();
+                (event["verb"].as_str().unwrap().to_owned(), at)
+            })
+            .collect()
     }
 
     /// The methods of all requests for the zone so far, in order.

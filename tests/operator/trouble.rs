@@ -1,0 +1,188 @@
+//! What Cloudflare refuses, limits or fails to answer, as it shows in the status, and how it heals.
+
+use harness::{
+    cloudflare::{Effect, Entitlement, Fault},
+    fixture::condition,
+};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// An object whose first look is refused in this way.
+async fn refused(fault: impl Into<Fault>, reason: &str) -> (World, Value) {
+    let world = World::new().await;
+    world.cloudflare.inject(fault.into().for_ever());
+    world.apply("bad", &[("bad.example.com", true)]).await;
+    let object = world.until_reason("bad", reason).await;
+    (world, object)
+}
+
+fn code(object: &Value) -> &Value {
+    &object["status"]["lastResponse"]["errors"][0]["code"]
+}
+
+#[tokio::test]
+async fn a_revoked_token_shows_its_code_and_heals() {
+    let world = World::new().await;
+    world.apply("admin", &[("admin.example.com", true)]).await;
+    world.until_ready("admin").await;
+    world.token.revoke();
+    let look = |value: &str| json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": value}}});
+    world.fixture.patch("admin", &look("1")).await.unwrap();
+    let object = world.until_reason("admin", "AuthenticationFailed").await;
+    assert!(condition(&object, "Stalled").is_some() && condition(&object, "Reconciling").is_none());
+    assert!(code(&object).is_i64());
+    assert_eq!(object["status"]["lastHandledReconcileAt"], "1");
+    let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("Secret") && message.contains(&code(&object).to_string()), "{message}");
+    world.token.restore();
+    world.fixture.patch("admin", &look("2")).await.unwrap();
+    let object = world.until_ready("admin").await;
+    assert!(object["status"]["lastResponse"].get("errors").is_none());
+}
+
+#[tokio::test]
+async fn a_busy_remote_is_waited_for() {
+    let world = World::new().await;
+    world.remote.lock_for(std::time::Duration::from_secs(3));
+    world.apply("busy", &[("busy.example.com", true)]).await;
+    let object = world.until_reason("busy", "RemoteBusy").await;
+    assert!(condition(&object, "Reconciling").is_some() && condition(&object, "Stalled").is_none());
+    assert_eq!(code(&object), 12132);
+    assert_eq!(object["status"]["lastResponse"]["method"], "PUT");
+    world.until_ready("busy").await;
+    let ledger = world.ledger();
+    let puts = ledger.puts(&world.scope());
+    assert!((2..=4).contains(&puts.len()), "{}", puts.len());
+    let gap = puts[1].start_us - puts[0].start_us;
+    assert!(gap >= 1_000_000, "the second try came after {gap} us");
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_obeyed_to_the_second_even_when_the_spec_changes_meanwhile() {
+    let world = World::new().await;
+    world.cloudflare.inject(Fault::rate_limited(Some("4")));
+    world.apply("many", &[("many.example.com", true)]).await;
+    let object = world.until_reason("many", "RateLimited").await;
+    assert!(condition(&object, "Reconciling").is_some());
+    world.apply("many", &[("many.example.com", true), ("more.example.com", true)]).await;
+    // The new generation is acknowledged at once, though nothing may be asked for it yet.
+    world.until_reason("many", "RateLimited").await;
+    assert_eq!(world.methods(), ["GET"]);
+    world.until_ready("many").await;
+    let ledger = world.ledger();
+    let limited = ledger.all()[0].end_us.unwrap();
+    let next = ledger.all()[1].start_us;
+    assert!(next - limited >= 4_000_000, "asked again after {} us", next - limited);
+}
+
+#[tokio::test]
+async fn a_limit_holds_for_the_token_in_whichever_secret_and_scope_it_is_used() {
+    let world = World::new().await;
+    let other = world.cloudflare.add_zone(&harness::fixture::random_id(), "example.org");
+    world.token.may_write(other.scope());
+    world.fixture.apply(&world.fixture.secret("copy", "token", crate::world::TOKEN)).await.unwrap();
+    world.cloudflare.inject(Fault::rate_limited(Some("5")));
+    world.apply("first", &[("first.example.com", true)]).await;
+    world.until_reason("first", "RateLimited").await;
+    let id = other.scope().to_string();
+    let manifest = world.fixture.settings("second").zone(id.rsplit('/').next().unwrap()).credential("copy", "token");
+    world.fixture.apply(&manifest.hostname("second.example.org", true).build()).await.unwrap();
+    world.until_reason("second", "RateLimited").await;
+    assert_eq!(world.cloudflare.ledger().len(), 1, "the second scope did not ask at all");
+    world.until_ready("second").await;
+    world.until_ready("first").await;
+}
+
+#[tokio::test]
+async fn a_hostname_outside_the_zone_is_named_and_not_tried_again() {
+    let world = World::new().await;
+    world.apply("outside", &[("www.elsewhere.org", true)]).await;
+    let object = world.until_reason("outside", "HostnameNotInScope").await;
+    assert!(condition(&object, "Stalled").is_some());
+    assert_eq!(code(&object), 12036);
+    assert_eq!(object["status"]["hostnames"][0]["state"], "Rejected");
+    let look = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "1"}}});
+    world.fixture.patch("outside", &look).await.unwrap();
+    world.fixture.until("outside", "look", |object| object["status"]["lastHandledReconcileAt"] == "1").await.unwrap();
+    assert_eq!(world.ledger().puts(&world.scope()).len(), 1, "a refused entry costs nothing later");
+    let object = world.until_reason("outside", "HostnameNotInScope").await;
+    assert_eq!(code(&object), 12036, "what was refused stays in view");
+    world.apply("outside", &[("www.example.com", true)]).await;
+    world.until_ready("outside").await;
+}
+
+#[tokio::test]
+async fn what_a_person_has_to_mend_is_stalled_with_its_reason() {
+    let (_world, object) = refused(Fault::code(0), "PermissionDenied").await;
+    let message = condition(&object, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("Access: Mutual TLS Certificates Write"), "{message}");
+    assert!(condition(&object, "Stalled").is_some());
+    let (_world, object) = refused(Fault::code(7003), "ScopeNotFound").await;
+    assert!(condition(&object, "Stalled").is_some());
+    let (_world, object) = refused(Fault::code(9999), "NotEntitled").await;
+    assert!(condition(&object, "Stalled").is_some());
+    let world = World::new().await;
+    world.cloudflare.switch(|switches| switches.entitlement = Entitlement::NoQuota);
+    world.apply("plan", &[("plan.example.com", true)]).await;
+    world.until_reason("plan", "NotEntitled").await;
+}
+
+#[tokio::test]
+async fn what_gets_better_by_itself_is_reconciling_and_heals() {
+    for (fault, reason) in [
+        (Fault::from(Effect::Html520), "CloudflareUnavailable"),
+        (Fault::from(Effect::Challenge403), "CloudflareUnavailable"),
+        (Fault::from(Effect::Huge { bytes: 3_000_000 }), "CloudflareUnavailable"),
+        (Fault::from(Effect::Truncate { after: 20 }), "ConnectionFailed"),
+        (Fault::from(Effect::Reset), "ConnectionFailed"),
+    ] {
+        let effect = fault.effect.kind();
+        let (world, object) = refused(fault, reason).await;
+        assert!(condition(&object, "Reconciling").is_some(), "{effect}");
+        assert!(condition(&object, "Stalled").is_none(), "{effect}");
+        assert_eq!(object["status"]["hostnames"][0]["state"], "Pending", "{effect}");
+        world.cloudflare.clear_faults();
+        world.until_ready("bad").await;
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_carries_nothing_away() {
+    let elsewhere = harness::cloudflare::Cloudflare::start().await.unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let target = format!("{}/zones/x/access/certificates/settings", elsewhere.url());
+        refused(Fault::redirect(status, target), "CloudflareUnavailable").await;
+    }
+    assert!(elsewhere.ledger().is_empty());
+}
+
+#[tokio::test]
+async fn what_cloudflare_says_is_kept_whole_but_bounded_cleaned_and_masked() {
+    let errors: Vec<Value> = (0..40)
+        .map(|n| {
+            json!({
+                "code": 10000 + n,
+                "message": format!("token {} is bad\u{7}\u{1b}[31m {}", crate::world::TOKEN, "x".repeat(3000)),
+                "documentation_url": "https://developers.cloudflare.com/api/",
+                "source": {"pointer": "/settings/0"},
+                "more": [1, 2, 3],
+            })
+        })
+        .collect();
+    let body = json!({"success": false, "errors": errors, "messages": [{"code": 1, "message": "hm", "type": null}]});
+    let answer = Fault::raw(403, &[("content-type", "application/json")], body.to_string());
+    let (world, object) = refused(answer, "AuthenticationFailed").await;
+    let response = &object["status"]["lastResponse"];
+    assert_eq!(response["httpStatus"], 403);
+    assert_eq!(response["success"], false);
+    assert_eq!(response["errors"].as_array().unwrap().len(), 16);
+    let first = &response["errors"][0];
+    assert_eq!(first["documentationUrl"], "https://developers.cloudflare.com/api/");
+    assert_eq!(first["source"]["pointer"], "/settings/0");
+    let message = first["message"].as_str().unwrap();
+    assert!(message.starts_with("token *** is bad[31m xxx") && message.len() <= 1024, "{message}");
+    assert_eq!(response["messages"], json!([{"code": 1, "message": "hm"}]));
+    assert!(!object.to_string().contains(&crate::world::TOKEN[5..13]));
+    assert!(!world.operator.logs().unwrap().contains(&crate::world::TOKEN[5..13]));
+}
