@@ -155,12 +155,11 @@ async fn nothing_is_left_of_a_test_that_is_killed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_signal_ends_a_control_plane_that_a_person_started() -> Result<()> {
-    let mut program = Command::new(tools::harness()?)
-        .args(["control-plane", "--keep"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+async fn a_signal_ends_a_control_plane_in_order() -> Result<()> {
+    let mut program =
+        Command::new(tools::harness()?).arg("control-plane").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    // Taken, since waiting for a child closes its input first, and the signal alone shall end it.
+    let _stdin = program.stdin.take();
     let output = program.stdout.take().ok_or_else(|| Error::new("no standard output"))?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
