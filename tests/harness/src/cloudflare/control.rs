@@ -222,7 +222,7 @@ fn entries(remote: &Remote, method: &str, path: &[&str], body: Value) -> Result<
     Ok(json!(remote.entries()))
 }
 
-fn switches(shared: &Arc<Shared>, method: &str, path: &[&str], patch: &Value) -> Result<Value, Refused> {
+fn switches(shared: &Arc<Shared>, method: &str, path: &[&str], changes: &Value) -> Result<Value, Refused> {
     let remote = match path {
         [] => None,
         [kind, id] => Some(remote(shared, kind, id)?),
@@ -232,7 +232,7 @@ fn switches(shared: &Arc<Shared>, method: &str, path: &[&str], patch: &Value) ->
     let scope = remote.as_ref().map(Remote::scope);
     let switches = match method {
         "GET" => return Ok(json!(inner.switches_of(scope))),
-        "PUT" => Some(inner.switches_of(scope).patched(patch)?),
+        "PUT" => Some(inner.switches_of(scope).patched(changes)?),
         "DELETE" => None,
         _ => return Err(Refused::NoRoute),
     };

@@ -20,7 +20,7 @@ async fn faults_meet_their_requests_in_order_and_no_others() -> Outcome {
     assert_eq!(sent(put()).await?.0, 202, "the first that the second fault lets pass");
     let down = put().send().await?;
     assert_eq!(
-        (down.status().as_u16(), down.headers().get("retry-after").map(|v| v.as_bytes())),
+        (down.status().as_u16(), down.headers().get("retry-after").map(reqwest::header::HeaderValue::as_bytes)),
         (503, Some(&b"7"[..]))
     );
     assert!(down.headers().contains_key("cf-ray"));
@@ -63,7 +63,10 @@ async fn the_edge_answers_in_text_and_html() -> Outcome {
     }
     world.cloudflare.inject(Fault::redirect(307, "http://127.0.0.1:1/elsewhere"));
     let answer = world.get(world.zone.scope()).send().await?;
-    assert_eq!(answer.headers().get("location").map(|v| v.as_bytes()), Some(&b"http://127.0.0.1:1/elsewhere"[..]));
+    assert_eq!(
+        answer.headers().get("location").map(reqwest::header::HeaderValue::as_bytes),
+        Some(&b"http://127.0.0.1:1/elsewhere"[..])
+    );
     Ok(())
 }
 

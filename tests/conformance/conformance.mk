@@ -1,0 +1,3 @@
+.PHONY: conformance
+conformance: ## Hold the Cloudflare emulator against Cloudflare's own clients in Go, JavaScript and Python
+	tests/conformance/run
