@@ -2,7 +2,9 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use serde_saphyr::FoldStr;
 
 use super::spec::MtlsHostnameSettings;
 
@@ -15,7 +17,7 @@ pub const CRD_NAME: &str = "mtlshostnamesettings.cloudflare-mtls.dev";
 /// When the generated schema cannot be serialised, which a test rules out.
 pub fn crd() -> Result<Value, serde_json::Error> {
     let mut crd = serde_json::to_value::<CustomResourceDefinition>(MtlsHostnameSettings::crd())?;
-    prune(&mut crd);
+    tidy(&mut crd);
     let status = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status");
     if let Some(status) = status.and_then(Value::as_object_mut) {
         // Without a status, kstatus takes an object for healthy: it must look unseen until it was looked at.
@@ -29,23 +31,41 @@ pub fn crd() -> Result<Value, serde_json::Error> {
 /// # Errors
 /// When the generated schema cannot be serialised, which a test rules out.
 pub fn crd_yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(serde_saphyr::to_string(&crd()?)?)
+    let yaml = serde_saphyr::to_string(&Folded(&crd()?))?;
+    // The writer ends a folded text with a line break, which `-` takes away again.
+    Ok(format!("{}\n", yaml.trim_end().replace(": >\n", ": >-\n")))
 }
 
-/// Drops nulls, empty maps and lists, `nullable` (an explicit null is a user's mistake), schema defaults and Rust's
-/// number formats that the API server does not know.
-fn prune(value: &mut Value) {
+/// JSON whose long texts are folded in YAML, so that a change to one can be read as a diff.
+struct Folded<'a>(&'a Value);
+
+impl Serialize for Folded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.len() > 80 => FoldStr(text).serialize(serializer),
+            Value::Array(list) => serializer.collect_seq(list.iter().map(Folded)),
+            Value::Object(map) => serializer.collect_map(map.iter().map(|(key, value)| (key, Folded(value)))),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// Drops nulls, empty maps and lists, `nullable` (an explicit null is a user's mistake), schema defaults and the title,
+/// and makes one line of each description, since `kubectl explain` wraps it by itself.
+fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| key != "nullable");
-            // `default` is a schema keyword beside `type`; no field of this resource is called so.
-            map.retain(|key, _| key != "default");
+            // These are schema keywords beside `type`; no field of this resource is called so.
+            map.retain(|key, _| !matches!(key.as_str(), "nullable" | "default" | "title"));
+            if let Some(Value::String(description)) = map.get_mut("description") {
+                *description = description.split_whitespace().collect::<Vec<_>>().join(" ");
+            }
             // The one empty map with a meaning: it switches the status subresource on.
-            map.iter_mut().filter(|(key, _)| *key != "subresources").for_each(|(_, child)| prune(child));
+            map.iter_mut().filter(|(key, _)| *key != "subresources").for_each(|(_, child)| tidy(child));
             map.retain(|_, child| !is_empty(child));
         }
         Value::Array(list) => {
-            list.iter_mut().for_each(prune);
+            list.iter_mut().for_each(tidy);
             list.retain(|child| !is_empty(child));
         }
         _ => {}

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct MtlsHostnameSettingsStatus {
     /// The `metadata.generation` that this status describes; `-1` until the object was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
     /// The last value of the annotation `cloudflare-mtls.dev/reconcile-at` that was acted on.

@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use thiserror::Error;
 
 use super::{
-    spec::{DeletionPolicy, MtlsHostnameSettings, MtlsHostnameSettingsSpec, SecretKeyRef, SyncMode},
+    spec::{
+        DeletionPolicy, GlobalApiKeySource, MtlsHostnameSettings, MtlsHostnameSettingsSpec, SecretKeyRef, SyncMode,
+    },
     status::Flags,
 };
 
-/// How often the remote is looked at when the object does not say.
+/// The bounds of `spec.interval`.
 pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -27,6 +29,20 @@ pub struct Invalid {
 impl Invalid {
     fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
+    }
+
+    /// The same seen from the object that has the field.
+    fn inside(self, parent: impl fmt::Display) -> Self {
+        Self { field: format!("{parent}.{}", self.field), ..self }
+    }
+}
+
+/// A value as it is shown to its author: quoted, on one line, and not longer than a condition message should carry.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}... ({} characters)", text.get(..end).unwrap_or_default(), text.chars().count()),
+        None => format!("{text:?}"),
     }
 }
 
@@ -63,7 +79,8 @@ impl Id {
         if text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid::new(field, format!("{text:?} is not an id of 32 lower-case hex digits")))
+            let problem = "is not 32 lower-case hex digits; copy it from the Cloudflare dashboard";
+            Err(Invalid::new(field, format!("{} {problem}", shown(text))))
         }
     }
 }
@@ -117,16 +134,17 @@ impl Hostname {
     /// Parses what a user wrote.
     ///
     /// # Errors
-    /// When it is not a lower-case domain name of at least two labels and at most 253 characters.
+    /// When it is not a lower-case domain name of at least two labels and at most 253 characters, or ends in a label that
+    /// starts with a digit, as no top-level domain does and IP addresses do.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let labels: Vec<&str> = text.strip_prefix("*.").unwrap_or(text).split('.').collect();
-        if text.len() <= 253 && labels.len() >= 2 && labels.iter().all(|label| is_label(label)) {
+        let top = labels.last().is_some_and(|label| label.starts_with(|first: char| first.is_ascii_lowercase()));
+        if text.len() <= 253 && labels.len() >= 2 && top && labels.iter().all(|label| is_label(label)) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid::new(
-                "spec.settings[].hostname",
-                format!("{text:?} is not a lower-case domain name such as admin.example.com or *.example.com"),
-            ))
+            let problem = "is not a lower-case domain name of at most 253 characters, such as admin.example.com or \
+                           *.example.com; write international names as xn--";
+            Err(Invalid::new("hostname", format!("{} {problem}", shown(text))))
         }
     }
 
@@ -235,46 +253,49 @@ fn scope(spec: &MtlsHostnameSettingsSpec) -> Result<Scope, Invalid> {
 
 fn key_ref(spec: &MtlsHostnameSettingsSpec) -> Result<KeyRef, Invalid> {
     match (&spec.credentials.api_token, &spec.credentials.global_api_key) {
-        (Some(token), None) => Ok(KeyRef::ApiToken(secret_ref("apiToken.secretKeyRef", &token.secret_key_ref)?)),
-        (None, Some(global)) => {
-            let email = match (&global.email, &global.email_secret_key_ref) {
-                (Some(email), None) if is_email(email) => EmailRef::Inline(email.clone()),
-                (Some(email), None) => {
-                    let problem = format!("{email:?} is not an e-mail address such as user@example.com");
-                    return Err(Invalid::new("spec.credentials.globalApiKey.email", problem));
-                }
-                (None, Some(reference)) => EmailRef::Secret(secret_ref("globalApiKey.emailSecretKeyRef", reference)?),
-                _ => {
-                    let problem = "set exactly one of email and emailSecretKeyRef";
-                    return Err(Invalid::new("spec.credentials.globalApiKey", problem));
-                }
-            };
-            Ok(KeyRef::GlobalApiKey { key: secret_ref("globalApiKey.secretKeyRef", &global.secret_key_ref)?, email })
+        (Some(token), None) => {
+            Ok(KeyRef::ApiToken(secret_ref("spec.credentials.apiToken.secretKeyRef", &token.secret_key_ref)?))
         }
+        (None, Some(global)) => global_key(global).map_err(|invalid| invalid.inside("spec.credentials")),
         _ => Err(Invalid::new("spec.credentials", "set exactly one of apiToken and globalApiKey")),
     }
 }
 
+fn global_key(source: &GlobalApiKeySource) -> Result<KeyRef, Invalid> {
+    let email = match (&source.email, &source.email_secret_key_ref) {
+        (Some(email), None) if is_email(email) => EmailRef::Inline(email.clone()),
+        (Some(email), None) => {
+            let problem = format!("{} is not an e-mail address such as user@example.com", shown(email));
+            return Err(Invalid::new("globalApiKey.email", problem));
+        }
+        (None, Some(reference)) => EmailRef::Secret(secret_ref("globalApiKey.emailSecretKeyRef", reference)?),
+        _ => return Err(Invalid::new("globalApiKey", "set exactly one of email and emailSecretKeyRef")),
+    };
+    Ok(KeyRef::GlobalApiKey { key: secret_ref("globalApiKey.secretKeyRef", &source.secret_key_ref)?, email })
+}
+
 /// Names become URL path segments of the Kubernetes API, so they are held to what the CRD promises.
 fn secret_ref(field: &str, reference: &SecretKeyRef) -> Result<SecretKeyRef, Invalid> {
+    let name = &reference.name;
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let name = reference.name.as_bytes();
-    let name_ok = (1..=253).contains(&name.len())
-        && name.iter().all(|&b| alphanumeric(b) || b == b'.' || b == b'-')
-        && name.first().is_some_and(|&b| alphanumeric(b))
-        && name.last().is_some_and(|&b| alphanumeric(b));
-    if !name_ok {
-        let problem = format!("{:?} is not the name of a Secret", reference.name);
-        return Err(Invalid::new(format!("spec.credentials.{field}.name"), problem));
+    let is_part = |part: &[u8]| {
+        part.iter().all(|&b| alphanumeric(b) || b == b'-')
+            && part.first().is_some_and(|&b| alphanumeric(b))
+            && part.last().is_some_and(|&b| alphanumeric(b))
+    };
+    if name.len() > 253 || !name.as_bytes().split(|&b| b == b'.').all(is_part) {
+        let problem = format!("{} is not the name of a Secret, such as cloudflare", shown(name));
+        return Err(Invalid::new(format!("{field}.name"), problem));
     }
-    let key = reference.key.as_bytes();
+    let key = &reference.key;
     let key_ok = (1..=253).contains(&key.len())
-        && key.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && key != "."
+        && !key.starts_with("..");
     if key_ok {
         Ok(reference.clone())
     } else {
-        let problem = format!("{:?} is not a key of a Secret", reference.key);
-        Err(Invalid::new(format!("spec.credentials.{field}.key"), problem))
+        Err(Invalid::new(format!("{field}.key"), format!("{} is not a key of a Secret, such as token", shown(key))))
     }
 }
 
@@ -291,15 +312,15 @@ fn settings(spec: &MtlsHostnameSettingsSpec) -> Result<BTreeMap<Hostname, Flags>
         return Err(Invalid::new("spec.settings", problem));
     }
     let mut wanted = BTreeMap::new();
-    for setting in &spec.settings {
-        let hostname = Hostname::parse(&setting.hostname)?;
+    for (index, setting) in spec.settings.iter().enumerate() {
+        let field = format!("spec.settings[{index}]");
+        let hostname = Hostname::parse(&setting.hostname).map_err(|invalid| invalid.inside(&field))?;
         let flags = Flags {
             client_certificate_forwarding: setting.client_certificate_forwarding,
             china_network: setting.china_network.unwrap_or_default(),
         };
         if wanted.insert(hostname, flags).is_some() {
-            let problem = format!("{:?} is listed twice; keep one entry", setting.hostname);
-            return Err(Invalid::new("spec.settings[].hostname", problem));
+            return Err(Invalid::new(field, format!("{:?} is listed twice; keep one entry", setting.hostname)));
         }
     }
     Ok(wanted)
@@ -314,15 +335,15 @@ fn interval(text: &str) -> Result<Duration, Invalid> {
 /// # Errors
 /// Says what was given and what is accepted.
 pub fn parse_interval(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{text:?} is not a duration from 1m to 24h such as 90s, 10m or 1h30m");
+    let refused = || format!("{} is not a duration from 1m to 24h such as 90s, 10m or 1h30m", shown(text));
     let mut rest = text;
     let mut total = Duration::ZERO;
-    for (unit, seconds) in [('h', 3600_u64), ('m', 60), ('s', 1)] {
+    // So many digits reach past 24 hours in each unit, and their sum never overflows.
+    for (unit, seconds, digits_at_most) in [('h', 3600, 2), ('m', 60, 4), ('s', 1, 5)] {
         if let Some((digits, tail)) = rest.split_once(unit) {
-            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            let plain = (1..=digits_at_most).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
             let count: u64 = digits.parse().ok().filter(|_| plain).ok_or_else(refused)?;
-            let part = count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refused)?;
-            total = total.checked_add(part).ok_or_else(refused)?;
+            total += Duration::from_secs(count * seconds);
             rest = tail;
         }
     }
