@@ -349,3 +349,6 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
     }
     if rest.is_empty() && (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&total) { Ok(total) } else { Err(refused()) }
 }
+
+#[cfg(test)]
+mod tests;
