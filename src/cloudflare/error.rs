@@ -93,7 +93,7 @@ fn is_error_1015(body: &[u8]) -> bool {
 /// The first error whose code says more than the status does decides; without one, the status.
 fn judge(status: u16, errors: &[ResponseMessage]) -> (Reason, Option<i64>) {
     let known = errors.iter().find_map(|error| Some((reason(status, error)?, error.code)));
-    known.unwrap_or_else(|| (fallback(status, !errors.is_empty()), errors.iter().find_map(|error| error.code)))
+    known.unwrap_or_else(|| (fallback(status, errors), errors.iter().find_map(|error| error.code)))
 }
 
 /// The table. `None` leaves it to the status.
@@ -108,21 +108,25 @@ fn reason(status: u16, error: &ResponseMessage) -> Option<Reason> {
         (_, 6003 | 9103 | 9106 | 9109 | 10000 | 10001 | 10502) | (401, _) => Some(Reason::AuthenticationFailed),
         (_, 0) if says("requires permission") => Some(Reason::PermissionDenied),
         (_, 7000 | 7003 | 12135) => Some(Reason::ScopeNotFound),
-        (_, 9999 | 12130 | 12133) => Some(Reason::NotEntitled),
+        (_, 9999 | 12133) => Some(Reason::NotEntitled),
+        // The code of every invalid request of Access. Only the quota is about the plan: it is zero without mTLS.
+        (_, 12130) if says("maximum number of certificates") => Some(Reason::NotEntitled),
+        (_, 12130) => Some(Reason::Rejected),
         (_, 12036) => Some(Reason::HostnameNotInScope),
         _ => None,
     }
 }
 
 /// What the status alone says.
-fn fallback(status: u16, has_errors: bool) -> Reason {
+fn fallback(status: u16, errors: &[ResponseMessage]) -> Reason {
     match status {
         // Errors that nobody knows inside a success are still a refusal; a refusal that says nothing is no answer.
-        200..=299 if has_errors => Reason::Rejected,
+        200..=299 if !errors.is_empty() => Reason::Rejected,
         401 => Reason::AuthenticationFailed,
         403 => Reason::PermissionDenied,
         404 => Reason::ScopeNotFound,
-        409 => Reason::RemoteBusy,
+        // A conflict that names another code is another conflict, and nothing says that it passes.
+        409 if errors.iter().all(|error| error.code.is_none()) => Reason::RemoteBusy,
         429 => Reason::RateLimited,
         408 | 425 => Reason::CloudflareUnavailable,
         400..=499 => Reason::Rejected,

@@ -100,9 +100,10 @@ fn settings(result: Option<&Value>) -> Option<RemoteList> {
 
 fn messages(value: Option<&Value>) -> Vec<ResponseMessage> {
     let entries = match value {
+        None | Some(Value::Null) => &[],
         Some(Value::Array(entries)) => entries.as_slice(),
-        Some(single @ Value::Object(_)) => std::slice::from_ref(single),
-        _ => &[],
+        // An error of whatever type is an error: overlooked, a refusal would pass for a success.
+        Some(single) => std::slice::from_ref(single),
     };
     let chain = |entry| std::iter::once(entry).chain(links(entry));
     entries.iter().flat_map(chain).take(MOST_MESSAGES).map(message).collect()
