@@ -3,6 +3,7 @@
 // A failed expectation is how a test fails; the helpers here are tests too, though not marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod answers;
 mod journey;
 mod secrets;
 mod trouble;
