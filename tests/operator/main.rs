@@ -5,6 +5,7 @@
 
 mod answers;
 mod journey;
+mod rules;
 mod secrets;
 mod trouble;
 mod world;
