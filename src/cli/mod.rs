@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 /// Kubernetes operator for Cloudflare Access mTLS hostname settings.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

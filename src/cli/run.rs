@@ -17,11 +17,11 @@ use crate::{
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
     /// Namespace to watch; repeat it for several. Without it, all namespaces are watched.
-    #[arg(long, value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     watch_namespace: Vec<String>,
 
     /// Serve only objects with these labels, such as team=a.
-    #[arg(long, value_name = "LABELS", env = "SELECTOR")]
+    #[arg(long, value_name = "LABELS", env = "SELECTOR", value_parser = selector)]
     selector: Option<String>,
 
     /// Root of the Cloudflare API: https, or http on loopback only.
@@ -49,8 +49,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "json")]
     log_format: LogFormat,
 
-    /// Log level (error, warn, info, debug, trace), or a filter in the syntax of `RUST_LOG`. `RUST_LOG`, when set, wins.
-    #[arg(long, value_name = "LEVEL", env = "LOG_LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "LOG_LEVEL",
+        default_value = "info",
+        help = "Log level (error, warn, info, debug, trace) or filter; RUST_LOG, when set, wins"
+    )]
     log_level: String,
 
     /// Elect a leader among several replicas. Not available in this version: run one replica.
@@ -62,11 +67,12 @@ pub(super) struct Args {
         num_args = 0..=1,
         default_missing_value = "true",
         require_equals = true,
-        value_parser = no_election
+        value_parser = no_election,
+        value_name = "BOOL"
     )]
     leader_elect: bool,
 
-    /// How long a request under way may take to end after SIGTERM: from 1s to 10m. A second signal ends at once.
+    /// How long requests under way may take after SIGTERM, 1s to 10m; a second signal ends all.
     #[arg(long, value_name = "DURATION", env = "SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
     shutdown_grace: Duration,
 }
@@ -80,6 +86,49 @@ fn between(text: &str, shortest: u64, longest: u64) -> Result<Duration, String> 
     match seconds.filter(|seconds| (shortest..=longest).contains(seconds)) {
         Some(seconds) => Ok(Duration::from_secs(seconds)),
         None => Err(format!("not a duration from {shortest}s to {longest}s such as 30s or 1m")),
+    }
+}
+
+/// A DNS label, as the API server wants it.
+fn namespace(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let label = (1..=63).contains(&text.len())
+        && text.bytes().all(|b| plain(b) || b == b'-')
+        && text.bytes().next().is_some_and(plain)
+        && text.bytes().last().is_some_and(plain);
+    if label {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a namespace: lower-case letters, digits, hyphens".into())
+    }
+}
+
+/// Checks the form, so that a slip is one line at the start and not an endless row of refused watches.
+fn selector(text: &str) -> Result<String, String> {
+    let key = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
+    let value = |value: &str| value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let set = |rest: &str| {
+        let values = rest.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        values.is_some_and(|values| values.split(',').all(|one| value(one.trim())))
+    };
+    let requirement = |part: &str| {
+        let pair = ["!=", "==", "="].iter().find_map(|operator| part.split_once(operator));
+        let among = [" in ", " notin "].iter().find_map(|operator| part.split_once(operator));
+        match (pair, among) {
+            (_, Some((name, rest))) => key(name.trim()) && set(rest),
+            (Some((name, one)), _) => key(name.trim()) && value(one.trim()),
+            _ => key(part.strip_prefix('!').unwrap_or(part).trim()),
+        }
+    };
+    let mut inside = false;
+    let parts = text.split(|character| {
+        inside = (inside || character == '(') && character != ')';
+        character == ',' && !inside
+    });
+    if parts.map(str::trim).all(requirement) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a label selector such as team=a,tier!=test or 'team in (a,b)'".into())
     }
 }
 
@@ -168,4 +217,28 @@ fn ended_early(ended: Result<Result<(), controller::Ended>, tokio::task::JoinErr
     };
     error!("{why}");
     (1, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_accepted_as_kubectl_accepts_them() {
+        for text in ["a=b", "a==b", "a!=b", "a", "!a", "a=", "team in (a, b),tier notin (x)", "x.io/a=b , c"] {
+            assert!(selector(text).is_ok(), "{text}");
+        }
+        for text in ["", "a=b=c", "a in b", "a in (b", "=b", "a=b,", "a b", "a=b c", "ä=b"] {
+            assert!(selector(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_bounded() {
+        assert_eq!(short("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(grace("10m"), Ok(Duration::from_secs(600)));
+        for text in ["0s", "61s", "2m", "1", "", "s", "-1s", "99999999999999999999s"] {
+            assert!(short(text).is_err(), "{text}");
+        }
+    }
 }

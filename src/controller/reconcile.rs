@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     api::{
-        Hostname, HostnameState, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey, RECONCILE_AT, Reason,
-        ValidSpec,
+        Hostname, HostnameState, MtlsHostnameSettings, MtlsHostnameSettingsSpec, MtlsHostnameSettingsStatus, ObjectKey,
+        RECONCILE_AT, Reason, ValidSpec,
     },
     sync::{self, Wish},
 };
@@ -103,6 +103,7 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
         spec,
     };
     let Filed { report, waiting } = Scopes::file(context, wish.clone());
+    let answered = report.is_some();
     let report = match report {
         _ if suspend => sync::suspended(&wish, &subject.status),
         Some(report) => report,
@@ -110,6 +111,9 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
         None => sync::pending(&wish, &subject.status),
     };
     report::write(context, &subject, &report).await.map_err(Error::Status)?;
+    if answered {
+        context.scopes.delivered(uid);
+    }
     Ok(Action::await_change())
 }
 
@@ -127,9 +131,17 @@ async fn invalid(object: &InvalidObject, context: &Arc<Context>) -> Result<Actio
     let status = raw.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
     let subject = Subject { key, uid, resource_version: "", status: status.unwrap_or_default() };
     let generation = object.metadata.generation.unwrap_or_default();
-    let report = sync::spec_invalid(generation, &object.error, &subject.status);
+    let report =
+        sync::spec_invalid(generation, &problem(&raw).unwrap_or_else(|| object.error.clone()), &subject.status);
     report::write(context, &subject, &report).await.map_err(Error::Status)?;
     Ok(Action::await_change())
+}
+
+/// Which field does not decode, and why; the watch's own error does not name the field.
+fn problem(raw: &DynamicObject) -> Option<String> {
+    let spec = raw.data.get("spec")?;
+    let error = serde_path_to_error::deserialize::<_, MtlsHostnameSettingsSpec>(spec).err()?;
+    Some(format!("spec.{}: {}", error.path(), error.inner()))
 }
 
 /// Claims that survive a restart: what the status shows as applied.

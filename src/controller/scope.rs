@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{CredentialRef, Flags, Hostname, LastResponse, Reason, Scope},
     cloudflare::{Credential, Failure, Read},
-    sync::{self, Problem, Rejection, Report, Sent, View, Wish},
+    sync::{self, Problem, Report, View, Wish},
 };
 
 /// What is known through one credential reference, and when to look again.
@@ -193,8 +193,7 @@ impl ScopeTask {
         match self.context.cloudflare.get(&self.scope, credential).await {
             Ok(Read { list, response }) => {
                 self.log(&response, started, "read");
-                let view = &mut self.groups.entry(at.clone()).or_default().view;
-                view.read(list, response, Instant::now().into_std());
+                self.view(at).read(list, response, Instant::now().into_std());
                 true
             }
             Err(failure) => {
@@ -210,39 +209,39 @@ impl ScopeTask {
         sync::plan(self.members(at), &owners, &group.view)
     }
 
+    /// Sends the entries. A refused batch is halved until the refused entries stand alone, so that one bad hostname
+    /// holds up none of its neighbours.
     async fn write(&mut self, at: &CredentialRef, credential: &Credential, entries: BTreeMap<Hostname, Flags>) -> bool {
-        let started = Instant::now();
-        let answer = self.context.cloudflare.put(&self.scope, credential, &entries).await;
-        match answer {
-            Ok(response) => {
-                self.log(&response, started, "wrote");
-                let view = &mut self.groups.entry(at.clone()).or_default().view;
-                let sent: Vec<_> = entries
-                    .into_iter()
-                    .map(|(hostname, flags)| {
-                        let before = view.remote.as_ref().and_then(|remote| remote.get(hostname.as_str())).copied();
-                        (hostname, Sent { flags, before: before.unwrap_or_default(), at: started.into_std() })
-                    })
-                    .collect();
-                view.sent.extend(sent);
-                view.response = Some(response);
-                true
-            }
-            Err(failure) if matches!(failure.refusal.reason, Reason::Rejected | Reason::HostnameNotInScope) => {
-                self.log_failure(&failure, started);
-                let response = Arc::new(failure.response);
-                let view = &mut self.groups.entry(at.clone()).or_default().view;
-                view.rejected.extend(entries.into_iter().map(|(hostname, flags)| {
-                    let (refusal, response) = (failure.refusal.clone(), response.clone());
-                    (hostname, Rejection { flags, refusal, response, at: started.into_std() })
-                }));
-                true
-            }
-            Err(failure) => {
-                self.refused(at, failure, started);
-                false
+        let mut batches = vec![entries];
+        while let Some(mut batch) = batches.pop() {
+            let started = Instant::now();
+            match self.context.cloudflare.put(&self.scope, credential, &batch).await {
+                Ok(response) => {
+                    self.log(&response, started, "wrote");
+                    self.view(at).accepted(batch, response, started.into_std());
+                }
+                Err(failure) if blames_an_entry(&failure) => {
+                    self.log_failure(&failure, started);
+                    let middle = batch.keys().nth(batch.len() / 2).cloned();
+                    match middle.filter(|_| batch.len() > 1) {
+                        Some(middle) => {
+                            let upper = batch.split_off(&middle);
+                            batches.extend([upper, batch]);
+                        }
+                        None => self.view(at).refused(batch, failure, started.into_std()),
+                    }
+                }
+                Err(failure) => {
+                    self.refused(at, failure, started);
+                    return false;
+                }
             }
         }
+        true
+    }
+
+    fn view(&mut self, at: &CredentialRef) -> &mut View {
+        &mut self.groups.entry(at.clone()).or_default().view
     }
 
     fn refused(&mut self, at: &CredentialRef, failure: Failure, started: Instant) {
@@ -350,6 +349,11 @@ impl Group {
         self.looks = 0;
         self.due = Some(self.not_before.map_or(now, |not_before| not_before.max(now)));
     }
+}
+
+/// Whether the request was refused for what it names, not for who sent it or where.
+fn blames_an_entry(failure: &Failure) -> bool {
+    matches!(failure.refusal.reason, Reason::Rejected | Reason::HostnameNotInScope)
 }
 
 fn millis(started: Instant) -> u64 {

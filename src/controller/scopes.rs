@@ -1,13 +1,13 @@
 //! The post office between reconciles and scope tasks: wishes go in, reports come out, and nobody waits for anybody.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Guarded, context::Context, scope::ScopeTask};
@@ -38,6 +38,7 @@ pub(super) type Wake = Box<dyn Fn(ObjectRef<Guarded>) + Send + Sync>;
 pub(super) struct Scopes {
     state: Mutex<State>,
     tasks: TaskTracker,
+    delivered: Notify,
     wake: Wake,
     /// Told when a scope task ended in a panic.
     failed: mpsc::UnboundedSender<Scope>,
@@ -47,6 +48,8 @@ pub(super) struct Scopes {
 struct State {
     inboxes: HashMap<Scope, mpsc::UnboundedSender<Message>>,
     objects: HashMap<String, Place>,
+    /// Objects with a report that no reconcile has written yet.
+    undelivered: HashSet<String>,
 }
 
 /// What is remembered of one object, by UID.
@@ -63,7 +66,7 @@ struct Place {
 
 impl Scopes {
     pub(super) fn new(wake: Wake, failed: mpsc::UnboundedSender<Scope>) -> Self {
-        Self { state: Mutex::default(), tasks: TaskTracker::new(), wake, failed }
+        Self { state: Mutex::default(), tasks: TaskTracker::new(), delivered: Notify::new(), wake, failed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,6 +120,9 @@ impl Scopes {
     pub(super) fn forget(&self, uid: &str) {
         let mut state = self.state();
         let place = state.objects.remove(uid);
+        if state.undelivered.remove(uid) {
+            self.delivered.notify_waiters();
+        }
         if let Some(inbox) = place.and_then(|place| state.inboxes.get(&place.scope)) {
             inbox.send(Message::Forget(uid.to_owned())).ok();
         }
@@ -142,8 +148,16 @@ impl Scopes {
             return;
         }
         place.report = Some(report);
+        state.undelivered.insert(uid.to_owned());
         drop(state);
         (self.wake)(ObjectRef::new(&key.name).within(&key.namespace));
+    }
+
+    /// The newest report of an object stands in its status.
+    pub(super) fn delivered(&self, uid: &str) {
+        if self.state().undelivered.remove(uid) {
+            self.delivered.notify_waiters();
+        }
     }
 
     /// The status that was written over this `resourceVersion`, if the watch has not shown it yet.
@@ -169,9 +183,16 @@ impl Scopes {
         idle
     }
 
-    /// Waits until every scope task has ended, after the stop was called.
+    /// Waits until every scope task has ended, after the stop was called, and what they found stands in the statuses.
     pub(super) async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        loop {
+            let delivered = self.delivered.notified();
+            if self.state().undelivered.is_empty() {
+                return;
+            }
+            delivered.await;
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{Flags, Hostname, LastResponse, SyncMode},
-    cloudflare::{Refusal, RemoteList},
+    cloudflare::{Failure, Refusal, RemoteList},
 };
 
 /// How long an accepted write may stay invisible before it is sent again.
@@ -75,6 +75,27 @@ impl View {
         self.problem = None;
         self.response = Some(response);
         self.remote = Some(remote);
+    }
+
+    /// Notes entries that Cloudflare accepted: they are on their way until a read shows them.
+    pub fn accepted(&mut self, entries: BTreeMap<Hostname, Flags>, response: LastResponse, at: Instant) {
+        let remote = self.remote.get_or_insert_default();
+        let sent = entries.into_iter().map(|(hostname, flags)| {
+            let before = remote_flags(remote, &hostname);
+            (hostname, Sent { flags, before, at })
+        });
+        self.sent.extend(sent);
+        self.response = Some(response);
+    }
+
+    /// Notes entries that Cloudflare refused: they rest until they change, or for an hour.
+    pub fn refused(&mut self, entries: BTreeMap<Hostname, Flags>, failure: Failure, at: Instant) {
+        let response = Arc::new(failure.response);
+        let rejections = entries.into_iter().map(|(hostname, flags)| {
+            let rejection = Rejection { flags, refusal: failure.refusal.clone(), response: response.clone(), at };
+            (hostname, rejection)
+        });
+        self.rejected.extend(rejections);
     }
 
     /// Whether the entry was refused as it is, and rests.

@@ -57,14 +57,13 @@ impl World {
 
     /// What the API server's audit log has of this namespace's Secrets and this operator: verb and time.
     pub(crate) fn secret_reads(&self) -> Vec<(String, Timestamp)> {
-        let log = std::fs::read_to_string(self.control_plane.audit_log()).unwrap();
-        // The last line may still be in the writing.
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines
+        let operator = "system:serviceaccount:cloudflare-mtls-operator:cloudflare-mtls-operator";
+        let requests = self.control_plane.requests_of(operator).unwrap();
+        requests
+            .iter()
             .filter(|event| {
                 event["objectRef"]["resource"] == "secrets"
                     && event["objectRef"]["namespace"] == self.fixture.namespace()
-                    && event["user"]["username"].as_str().unwrap_or_default().starts_with("system:serviceaccount:")
             })
             .map(|event| {
                 let at = event["requestReceivedTimestamp"].as_str().unwrap().parse().unwrap();

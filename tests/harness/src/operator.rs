@@ -86,12 +86,12 @@ impl Builder<'_> {
             command
                 .arg(format!("--http-bind=127.0.0.1:{port}"))
                 .arg(format!("--leader-elect={}", self.leader_elect))
-                .arg("--log-format=json")
                 .args(&self.arguments)
                 .env_clear()
                 // Where a coverage build writes what it measured.
                 .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
                 .env("RUST_BACKTRACE", "1")
+                .env("LOG_FORMAT", "json")
                 .env("KUBECONFIG", &kubeconfig)
                 .envs(&self.environment);
         })?;

@@ -1,0 +1,220 @@
+//! The program: its flags, its logs, its health, and how it ends.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use harness::{
+    cloudflare::{Cloudflare, Effect, Fault},
+    control_plane::ControlPlane,
+    fixture::{Fixture, PATIENCE, condition, eventually},
+    operator::Operator,
+};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cloudflare-mtls-operator");
+
+/// Runs the program to its end, without anything of the environment.
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(PROGRAM).args(arguments).env_clear().envs(environment.iter().copied()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_wrong_value_is_one_clear_line_and_status_2() {
+    for (flag, value, says) in [
+        ("--cloudflare-api-url", "http://api.cloudflare.com/client/v4", "use https"),
+        ("--cloudflare-api-url", "ftp://api.cloudflare.com", "not an https URL"),
+        ("--cloudflare-api-url", "https://user:pass@example.com/", "more than a host and a path"),
+        ("--cloudflare-api-url", "nonsense", "not a URL"),
+        ("--default-interval", "10s", "from 1m to 24h"),
+        ("--secret-poll", "5m", "from 1s to 60s"),
+        ("--shutdown-grace", "forever", "from 1s to 600s"),
+        ("--http-bind", "8080", "invalid socket address"),
+        ("--log-format", "xml", "json, text"),
+        ("--leader-elect", "true", "run one replica"),
+        ("--selector", "a=b=c", "label selector"),
+        ("--watch-namespace", "Not_A_Namespace", "namespace"),
+    ] {
+        let output = program(&["run", &format!("{flag}={value}")], &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flag}={value}: {error}");
+        assert!(error.contains(says) && error.contains(flag), "{flag}={value}: {error}");
+        assert_eq!(error.lines().filter(|line| line.starts_with("error:")).count(), 1, "{error}");
+    }
+    let output = program(&["run"], &[("LOG_LEVEL", "a=b=c")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("neither a level"), "{}", text(&output.stderr));
+    let output = program(&["run"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let line = text(&output.stderr);
+    assert!(line.lines().count() == 1 && line.contains("set KUBECONFIG"), "{line}");
+    let output = program(&["run"], &[("CLOUDFLARE_API_URL", "http://example.com")]);
+    assert_eq!(output.status.code(), Some(2), "each flag has an environment variable");
+}
+
+#[test]
+fn help_reads_well_and_every_flag_has_an_environment_variable() {
+    let help = text(&program(&["run", "--help"], &[]).stdout);
+    let flags: Vec<&str> = help.lines().filter(|line| line.trim_start().starts_with("--")).collect();
+    assert!(flags.len() >= 10, "{help}");
+    assert_eq!(help.matches("[env: ").count(), flags.len(), "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    let commands = text(&program(&["--help"], &[]).stdout);
+    assert!(commands.contains("run ") && commands.contains("crd "), "{commands}");
+    assert!(text(&program(&["--version"], &[]).stdout).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn json_logs_parse_and_text_logs_are_for_people() {
+    let world = World::new().await;
+    world.apply("log", &[("log.example.com", true)]).await;
+    world.until_ready("log").await;
+    let logs = world.operator.logs().unwrap();
+    for line in logs.lines() {
+        let parsed: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(parsed["timestamp"].is_string() && parsed["level"].is_string(), "{line}");
+    }
+    let put = logs.lines().find(|line| line.contains("\"method\":\"PUT\"")).expect(&logs);
+    let put: Value = serde_json::from_str(put).unwrap();
+    assert_eq!(put["status"], 202);
+    assert!(put["scope"].as_str().unwrap().starts_with("zones/") && put["ray"].is_string() && put["took_ms"].is_u64());
+
+    let world = World::with(|operator| operator.env("LOG_FORMAT", "text")).await;
+    let logs = world.operator.logs().unwrap();
+    assert!(logs.contains("INFO") && !logs.contains('{') && !logs.contains('\u{1b}'), "{logs}");
+}
+
+#[tokio::test]
+async fn sigterm_lets_the_write_under_way_end_and_starts_nothing_new() {
+    let mut world = World::new().await;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("last", &[("last.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    world.operator.signal("TERM").unwrap();
+    let draining = || async {
+        let (status, body) = world.operator.get("/readyz").await.map_err(|error| error.to_string())?;
+        if status == 503 && body.contains("draining") { Ok(()) } else { Err(format!("{status} {body}")) }
+    };
+    eventually(PATIENCE, "draining", draining).await.unwrap();
+    world.apply("late", &[("late.example.com", true)]).await;
+    held.release();
+    let status = world.operator.wait_exit(PATIENCE).await.unwrap();
+    assert_eq!(status, 0, "{}", world.operator.logs().unwrap());
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+    assert_eq!(world.remote.get("last.example.com"), Some((true, false)));
+    world.until_ready("last").await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_and_the_grace_is_kept() {
+    let mut world = World::new().await;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("stuck", &[("stuck.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    world.operator.signal("TERM").unwrap();
+    let draining = || async {
+        let ready = world.operator.get("/readyz").await.map_err(|error| error.to_string())?;
+        if ready.0 == 503 { Ok(()) } else { Err("ready") }.map_err(str::to_owned)
+    };
+    eventually(PATIENCE, "draining", draining).await.unwrap();
+    world.operator.signal("INT").unwrap();
+    assert_eq!(world.operator.wait_exit(Duration::from_secs(5)).await.unwrap(), 1);
+
+    let mut world = World::with(|operator| operator.arg("--shutdown-grace=2s")).await;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("stuck", &[("stuck.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    world.operator.signal("TERM").unwrap();
+    assert_eq!(world.operator.wait_exit(Duration::from_secs(15)).await.unwrap(), 1);
+    assert!(world.operator.logs().unwrap().contains("grace"));
+}
+
+#[tokio::test]
+async fn without_a_crd_it_says_so_keeps_trying_and_starts_when_it_comes() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    control_plane.apply(&std::fs::read_to_string("charts/rbac.yaml").unwrap()).await.unwrap();
+    let cloudflare = Cloudflare::start().await.unwrap();
+    let mut operator = Operator::builder(PROGRAM, &control_plane).cloudflare(cloudflare.url()).spawn().await.unwrap();
+    until_logged(&operator, "kubectl apply -k crds/").await;
+    let (status, body) = operator.get("/readyz").await.unwrap();
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("not listed yet"), "{body}");
+    assert_eq!(operator.get("/healthz").await.unwrap().0, 200);
+    control_plane.install().await.unwrap();
+    operator.wait_ready(PATIENCE).await.unwrap();
+
+    // An object that was stored under a laxer schema and does not decode, and its neighbour.
+    let fixture = Fixture::new(&control_plane).await.unwrap();
+    let remote = cloudflare.add_zone(fixture.zone_id(), "example.com");
+    cloudflare.token("token").may_write(remote.scope());
+    fixture.apply(&fixture.secret("cloudflare", "token", "token")).await.unwrap();
+    relax(&control_plane).await;
+    let mut poison = fixture.settings("poison").build();
+    poison["spec"]["settings"] = json!("admin.example.com");
+    let object = eventually(PATIENCE, "the laxer schema is served", || fixture.apply(&poison)).await.unwrap();
+    assert_eq!(object["spec"]["settings"], "admin.example.com");
+    fixture
+        .apply(&fixture.settings("odd").with("interval", json!("soon")).hostname("o.example.com", true).build())
+        .await
+        .unwrap();
+    fixture.apply(&fixture.settings("good").hostname("good.example.com", true).build()).await.unwrap();
+    fixture.until_condition("good", "Ready", "True", "InSync").await.unwrap();
+    for (name, field) in [("poison", "spec.settings"), ("odd", "spec.interval")] {
+        let object = fixture.until_condition(name, "Ready", "False", "SpecInvalid").await.unwrap();
+        assert!(condition(&object, "Stalled").is_some());
+        let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(field), "{message}");
+    }
+    // It heals when it is mended.
+    fixture.apply(&fixture.settings("poison").hostname("poison.example.com", true).build()).await.unwrap();
+    fixture.until_condition("poison", "Ready", "True", "InSync").await.unwrap();
+}
+
+/// Opens the schema so that anything is stored, as an older or foreign CRD would.
+async fn relax(control_plane: &ControlPlane) {
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let patch = json!([
+        {"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec", "value": schema},
+        {"op": "remove", "path": "/spec/versions/0/selectableFields"},
+    ]);
+    let name = "mtlshostnamesettings.cloudflare-mtls.dev";
+    control_plane.kubectl(&["patch", "crd", name, "--type=json", "-p", &patch.to_string()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_cluster_it_says_so_and_keeps_trying() {
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let operator = Operator::builder(PROGRAM, control_plane)
+        .env("KUBECONFIG", kubeconfig.display().to_string())
+        .spawn()
+        .await
+        .unwrap();
+    until_logged(&operator, "the Kubernetes API server does not answer").await;
+    assert_eq!(operator.get("/readyz").await.unwrap().0, 503);
+    assert!(Path::new(&kubeconfig).exists());
+}
+
+async fn until_logged(operator: &Operator, line: &str) {
+    let logged = || async {
+        let logs = operator.logs().map_err(|error| error.to_string())?;
+        if logs.contains(line) { Ok(()) } else { Err(logs) }
+    };
+    eventually(PATIENCE, line, logged).await.unwrap();
+}
