@@ -2,6 +2,7 @@
 
 pub mod cloudflare;
 pub mod control_plane;
+pub mod demo;
 pub mod fixture;
 pub mod guard;
 pub mod kubectl;

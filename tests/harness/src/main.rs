@@ -17,6 +17,8 @@ enum Command {
     Cloudflare(harness::cloudflare::program::Args),
     /// Run etcd and a Kubernetes API server; prints where they are when they are ready
     ControlPlane(harness::control_plane::Args),
+    /// Show the operator's main job on a control plane and an emulated Cloudflare of its own
+    Demo(harness::demo::Args),
     /// Run a command that ends when standard input ends
     #[command(hide = true)]
     Guard(harness::guard::Args),
@@ -31,6 +33,7 @@ async fn main() -> ExitCode {
         Command::ControlPlane(args) => {
             harness::control_plane::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
+        Command::Demo(args) => harness::demo::run(args).await.map_err(Into::into),
         Command::Guard(args) => harness::guard::run(args).await.map_err(Into::into),
     };
     match outcome {
