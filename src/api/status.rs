@@ -84,9 +84,9 @@ pub struct Flags {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastResponse {
-    /// `GET` or `PUT`.
+    /// Method of the request: `GET` or `PUT`.
     pub method: String,
-    /// HTTP status code; absent when there was no answer.
+    /// HTTP status code, such as `403`; absent when there was no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<i32>,
     /// The answer's `success`; `false` when it had none.
@@ -100,7 +100,7 @@ pub struct LastResponse {
     /// Cloudflare's ray id (`cf-ray`), which its support asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ray_id: Option<String>,
-    /// When the answer arrived.
+    /// When the answer arrived, or was given up.
     pub time: Time,
 }
 
@@ -108,7 +108,7 @@ pub struct LastResponse {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResponseMessage {
-    /// Cloudflare's numeric code; absent when the entry had none.
+    /// Cloudflare's numeric code, such as `12036`; absent when the entry had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
     /// Cloudflare's text, 1 KiB at most.
@@ -126,6 +126,6 @@ pub struct ResponseMessage {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorSource {
-    /// JSON pointer into the request body.
+    /// JSON pointer into the request body, such as `/settings/0/hostname`.
     pub pointer: String,
 }

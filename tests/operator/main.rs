@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod answers;
+mod crd;
 mod demo;
 mod journey;
+mod objects;
 mod rules;
 mod secrets;
 mod trouble;

@@ -83,6 +83,7 @@ fn ids() -> Vec<Row> {
 }
 
 fn hostnames() -> Vec<Row> {
+    const PATH: &str = "/settings/0/hostname";
     let label = |length: usize| "a".repeat(length);
     let domain = |last: usize| format!("{0}.{0}.{0}.{1}", label(63), label(last));
     let good = [
@@ -132,7 +133,6 @@ fn hostnames() -> Vec<Row> {
         &format!("*.{}.example.com", label(64)),
         &format!("admin.{}", label(64)),
     ];
-    const PATH: &str = "/settings/0/hostname";
     let mut rows = zone().each(PATH, Verdict::Accepted, &good);
     rows.extend(zone().each(PATH, Verdict::Cel(&[HOSTNAME]), &bad));
     for long in [domain(62), format!("*.{}", domain(60)), "é".repeat(254)] {
