@@ -8,6 +8,7 @@ mod crd;
 mod demo;
 mod journey;
 mod objects;
+mod properties;
 mod rules;
 mod secrets;
 mod trouble;
