@@ -2,8 +2,8 @@
 //! which list, or the reason, its class, the code that decided and the window of the first retry. The expectations come
 //! from the reason table and from what is known of the API, never from what the code happened to answer.
 //!
-//! A file's name begins with its status. Its `body` is one of `json` (a value), `text`, `base64` (for what is not UTF-8),
-//! `repeat` (pieces and how often each comes) and `tooLarge` (more than the operator reads).
+//! A file's name begins with its status. Its `body` is one of `json` (a value), `text`, `base64` (for what is not
+//! UTF-8), `repeat` (pieces and how often each comes) and `tooLarge` (more than the operator reads).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -248,7 +248,9 @@ fn every_reason_that_an_answer_can_have_occurs_in_the_corpus() {
 fn a_file_with_a_member_that_nobody_reads_is_refused() {
     let file = json!({
         "method": "GET", "status": 403, "headers": {}, "body": {"text": ""},
-        "expect": {"refusal": {"reason": "Rejected", "class": "Stalled", "code": 1, "retry": [1, 2], "errors": [{"code": 1}]}},
+        "expect": {"refusal": {
+            "reason": "Rejected", "class": "Stalled", "code": 1, "retry": [1, 2], "errors": [{"code": 1}],
+        }},
     });
     assert!(serde_json::from_value::<Case>(file.clone()).is_ok());
     for place in ["", "/body", "/expect", "/expect/refusal", "/expect/refusal/errors/0"] {

@@ -91,6 +91,12 @@ enum Piece {
     Email,
 }
 
+fn tokens() -> impl Strategy<Value = String> {
+    let old = like("[A-Za-z0-9_-]{8,40}")
+        .prop_filter("cannot be a token", |token| Credential::api_token(token.as_bytes()).is_ok());
+    prop_oneof![like("cfut_[A-Za-z0-9_-]{4,60}"), like("cfat_[A-Za-z0-9]{40}"), old, like("[ab]{8,30}")]
+}
+
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     let text = prop_oneof![
         Just(String::new()),
@@ -171,10 +177,10 @@ proptest! {
 
     #[test]
     fn nothing_of_a_token_survives_masking(
-        token in prop_oneof![like("cfut_[A-Za-z0-9_-]{4,60}"), like("cfat_[A-Za-z0-9]{40}"), like("[A-Za-z0-9_-]{8,40}"), like("[ab]{8,30}")],
+        token in tokens(),
         pieces in pieces(),
     ) {
-        let Ok(credential) = Credential::api_token(token.as_bytes()) else { return Err(TestCaseError::reject("no token")) };
+        let credential = Credential::api_token(token.as_bytes()).unwrap();
         let text = assemble(&pieces, &token, "user@example.com");
         let masked = credential.mask(&text);
         for slice in slices(&token) {
