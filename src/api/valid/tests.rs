@@ -131,7 +131,8 @@ fn allowed(rules: &CompiledSchema, text: &str) -> bool {
 /// Hours, minutes and seconds, each there or not, now and then with something that does not belong.
 fn near_an_interval() -> impl Strategy<Value = String> {
     let part = |unit: &'static str| {
-        let number = prop::sample::select(&["0", "1", "5", "09", "24", "60", "1440", "3601", "86400", "100000"][..]);
+        let number =
+            prop::sample::select(&["0", "1", "5", "09", "24", "59", "60", "1440", "3601", "86400", "100000"][..]);
         prop::option::of(number)
             .prop_map(move |number| number.map_or_else(String::new, |number| format!("{number}{unit}")))
     };
