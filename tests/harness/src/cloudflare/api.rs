@@ -88,6 +88,7 @@ impl Inner {
         let refused = who.is_err();
         let right = match (&who, asked.route) {
             (Ok(record), Route::Settings(scope)) => record.authorise(scope, asked.method == Method::PUT),
+            (Ok(record), Route::Verify(scope)) if !record.is_verified_at(scope.is_some()) => Err(Refusal::known(1000)),
             _ => Ok(()),
         };
         let refusal = who.map(|record| record.name.clone());
@@ -98,7 +99,7 @@ impl Inner {
             (name, _) => name?,
         };
         let scope = match asked.route {
-            Route::Verify(_) => return Ok((verified(&name), false)),
+            Route::Verify(_) => return right.map(|()| (verified(&name), false)),
             Route::Settings(scope) if !self.store.knows(scope) => return Err(Refusal::no_route(asked.path)),
             Route::Settings(scope) => scope,
             Route::Unknown => return Err(Refusal::no_route(asked.path)),

@@ -42,6 +42,17 @@ impl Record {
         self.rights.insert(scope.clone(), right);
     }
 
+    /// Whether a verify endpoint knows this credential: the user's, or that of an account. Tokens without a prefix are
+    /// older than the difference and known to both; keys to none.
+    pub(super) fn is_verified_at(&self, account: bool) -> bool {
+        match &self.secret {
+            Secret::Token(token) if token.starts_with("cfat_") => account,
+            Secret::Token(token) if token.starts_with("cfut_") => !account,
+            Secret::Token(_) => true,
+            Secret::Key { .. } => false,
+        }
+    }
+
     /// Whether this credential may do a method in a scope.
     pub(super) fn authorise(&self, scope: &Scope, writes: bool) -> Result<(), Refusal> {
         let right = self.rights.get(scope).copied().max(self.everywhere);

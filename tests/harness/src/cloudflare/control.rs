@@ -31,7 +31,8 @@ PUT    /_emulator/entries/SCOPE                   [{\"hostname\": H, \"client_ce
                                                   somebody else's edit of these entries, without a request
 DELETE /_emulator/entries/SCOPE[/HOSTNAME]        somebody else removes one entry, or all
 GET    /_emulator/switches[/SCOPE]                how the API behaves; for all, or for one scope
-PUT    /_emulator/switches[/SCOPE]                {\"semantics\": \"replace\", \"apply_delay_ms\": 2000, ...}: only these change
+PUT    /_emulator/switches[/SCOPE]                {\"semantics\": \"replace\", \"apply_delay_ms\": 2000, ...}: only these
+                                                  change; GET lists all of them
 DELETE /_emulator/switches[/SCOPE]                back to the beginning
 GET    /_emulator/faults                          what waits for requests, in order
 POST   /_emulator/faults                          {\"effect\": {\"kind\": \"refuse\", \"code\": 12132}, \"method\": \"PUT\", \"scope\": SCOPE,
@@ -40,8 +41,8 @@ POST   /_emulator/faults                          {\"effect\": {\"kind\": \"refu
                                                   answer(status, headers [[name, value]], body), refuse(code, status, message),
                                                   rate_limited(retry_after), text_1015(retry_after), limited_200, html_520,
                                                   challenge_403, silence, reset, close, bytes(bytes), slow(interval_ms),
-                                                  truncate(after), huge(bytes), redirect(status, location),
-                                                  echo_credential(status), hold, pass
+                                                  truncate(after), reset_in_body(after), huge(bytes),
+                                                  redirect(status, location), echo_credential(status), hold, pass
 POST   /_emulator/faults/ID/release               let held requests go on
 DELETE /_emulator/faults[/ID]                     take one away, or all
 GET    /_emulator/credentials                     names, rights, whether revoked

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::codes::Refusal;
 use super::envelope::Reply;
 use super::fault::Effect;
-use super::server::{Lost, Open};
+use super::server::{Ending, Lost, Open};
 use super::switches::Switches;
 
 /// The body of any answer.
@@ -28,8 +28,8 @@ pub(super) enum Delivery {
     Whole(Reply),
     /// One byte at a time.
     Slow(Reply, Duration),
-    /// Only so many bytes of the body.
-    Cut(Reply, usize),
+    /// Only so many bytes of the body; then the connection is closed or reset.
+    Cut(Reply, usize, Lost),
     /// The body, then blanks up to this size.
     Padded(Reply, u64),
 }
@@ -37,7 +37,7 @@ pub(super) enum Delivery {
 impl Delivery {
     fn reply(&self) -> &Reply {
         match self {
-            Self::Whole(reply) | Self::Slow(reply, _) | Self::Cut(reply, _) | Self::Padded(reply, _) => reply,
+            Self::Whole(reply) | Self::Slow(reply, _) | Self::Cut(reply, ..) | Self::Padded(reply, _) => reply,
         }
     }
 
@@ -48,7 +48,10 @@ impl Delivery {
 
 /// Whether an effect needs the answer that the request would have got.
 pub(super) fn wants_true_answer(effect: &Effect) -> bool {
-    matches!(effect, Effect::Hold | Effect::Pass | Effect::Slow { .. } | Effect::Truncate { .. })
+    matches!(
+        effect,
+        Effect::Hold | Effect::Pass | Effect::Slow { .. } | Effect::Truncate { .. } | Effect::ResetInBody { .. }
+    )
 }
 
 /// Turns an effect into an answer. The true one, where the request was handled, comes in as `reply`.
@@ -96,11 +99,12 @@ pub(super) async fn perform(effect: &Effect, headers: &HeaderMap, reply: Option<
                 Reply::text(200, "application/json", "{\"success\":true,\"errors\":[],\"messages\":[],\"result\":[");
             return Ok(Delivery::Padded(start, *bytes));
         }
-        Effect::Slow { .. } | Effect::Truncate { .. } | Effect::Hold | Effect::Pass => {
+        Effect::Slow { .. } | Effect::Truncate { .. } | Effect::ResetInBody { .. } | Effect::Hold | Effect::Pass => {
             let Some(reply) = reply else { return Err(Lost::Close) };
             return Ok(match effect {
                 Effect::Slow { interval_ms } => Delivery::Slow(reply, Duration::from_millis(*interval_ms)),
-                Effect::Truncate { after } => Delivery::Cut(reply, *after),
+                Effect::Truncate { after } => Delivery::Cut(reply, *after, Lost::Close),
+                Effect::ResetInBody { after } => Delivery::Cut(reply, *after, Lost::Reset),
                 _ => Delivery::Whole(reply),
             });
         }
@@ -133,7 +137,7 @@ fn echo(status: u16, headers: &HeaderMap) -> Reply {
 }
 
 /// Makes the HTTP answer. The exchange stays open until its body was sent or given up.
-pub(super) fn respond(delivery: Delivery, ray: &str, open: Open) -> Response<Body> {
+pub(super) fn respond(delivery: Delivery, ray: &str, open: Open, ending: Ending) -> Response<Body> {
     let reply = delivery.reply();
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::new();
@@ -159,14 +163,14 @@ pub(super) fn respond(delivery: Delivery, ray: &str, open: Open) -> Response<Bod
             });
             streamed(bytes, open)
         }
-        Delivery::Cut(mut reply, after) => {
+        Delivery::Cut(mut reply, after, how) => {
             reply.body.truncate(after);
-            let cut = || io::Error::new(io::ErrorKind::ConnectionAborted, "cut off on purpose");
             let pieces = stream::iter([Ok(Bytes::from(reply.body))]);
             // A pause, so that the first part is out before the connection goes.
             let end = stream::once(async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                Err(cut())
+                ending.end(how);
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut off on purpose"))
             });
             streamed(pieces.chain(end), open)
         }

@@ -79,6 +79,11 @@ pub enum Effect {
         /// How many bytes of the body are sent.
         after: usize,
     },
+    /// The true answer, its connection reset in the middle of its body.
+    ResetInBody {
+        /// How many bytes of the body are sent.
+        after: usize,
+    },
     /// A 200 with a body of this size that starts like an envelope.
     Huge {
         /// Size of the body.

@@ -9,12 +9,15 @@ use super::{Cloudflare, Scope, control};
 
 /// The arguments of `harness cloudflare`.
 #[derive(Debug, clap::Args)]
-#[command(long_about = "Serve an emulated Cloudflare API for Access mTLS hostname settings.\n\n\
-    It answers GET and PUT on /client/v4/{zones|accounts}/ID/access/certificates/settings and the two token\n\
-    verification endpoints, and refuses what Cloudflare refuses. Everything is kept in memory and gone at the end.",
-    after_long_help = format!("While it runs, it is steered and watched over HTTP, without a credential:\n\n{}", control::ROUTES))]
+#[command(after_long_help = format!("\
+It answers GET and PUT on /client/v4/{{zones|accounts}}/ID/access/certificates/settings and the two token verification
+endpoints, and refuses what Cloudflare refuses. Everything is kept in memory and gone at the end.
+
+While it runs, it is steered and watched over HTTP:
+
+{}", control::ROUTES))]
 pub struct Args {
-    /// Address to listen on
+    /// Address to listen on; whoever can reach it can also steer the emulator
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
     /// Port to listen on; 0 takes a free one

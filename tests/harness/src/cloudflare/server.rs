@@ -83,6 +83,20 @@ pub(super) enum Lost {
     Bytes(Vec<u8>),
 }
 
+/// How the connection of a request is to end, said by whoever ends it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending(Arc<Mutex<Option<Lost>>>);
+
+impl Ending {
+    pub(super) fn end(&self, how: Lost) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+    }
+
+    fn take(&self) -> Option<Lost> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Takes connections until the task is aborted, which closes all of them.
 pub(super) async fn serve(mut listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
     let mut port = shared.port.subscribe();
@@ -117,24 +131,24 @@ pub(super) async fn serve(mut listener: TcpListener, address: SocketAddr, shared
 
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let lost = Arc::new(Mutex::new(None));
+    let ending = Ending::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, lost) = (Arc::clone(&shared), Arc::clone(&lost));
+        let (shared, ending) = (Arc::clone(&shared), ending.clone());
         async move {
-            if !request.uri().path().starts_with("/_emulator") {
-                return answer(&shared, peer, request).await.map_err(|how| {
-                    *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
-                    io::Error::other("this request gets no answer")
-                });
+            if request.uri().path().starts_with("/_emulator") {
+                return Ok(control::answer(&shared, request).await);
             }
-            Ok(control::answer(&shared, request).await)
+            answer(&shared, peer, request, &ending).await.map_err(|how| {
+                ending.end(how);
+                io::Error::other("this request gets no answer")
+            })
         }
     });
     let mut connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if Pin::new(&mut connection).await.is_ok() {
         return;
     }
-    let how = lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let how = ending.take();
     let mut stream = connection.into_parts().io.into_inner();
     match how {
         Some(Lost::Reset) => drop(stream.set_zero_linger()),
@@ -160,7 +174,12 @@ impl Drop for Open {
     }
 }
 
-async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, Lost> {
+async fn answer(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    ending: &Ending,
+) -> Result<Response<Body>, Lost> {
     let (parts, body) = request.into_parts();
     let route = Route::of(parts.uri.path());
     let ray = format!("{:016x}-EMU", fastrand::u64(..));
@@ -206,7 +225,7 @@ async fn answer(shared: &Arc<Shared>, peer: SocketAddr, request: Request<Incomin
             exchange.end_us = Some(now);
         }
     });
-    Ok(deliver::respond(delivery, &ray, open))
+    Ok(deliver::respond(delivery, &ray, open, ending.clone()))
 }
 
 /// Opens the exchange, finds the fault that meets it and the latency of its scope.

@@ -15,6 +15,9 @@ type Entries = BTreeMap<String, Setting>;
 /// How many former states a lagging GET can go back to.
 const HISTORY: usize = 512;
 
+/// How many entries they may have together, so that a long list that changes often does not fill the memory.
+const HISTORY_ENTRIES: usize = 100_000;
+
 #[derive(Debug)]
 struct Zone {
     account: String,
@@ -152,15 +155,13 @@ impl Store {
 
     /// The entries as they are stored now, without any lag: a zone's own, or all of an account.
     pub(super) fn entries(&mut self, scope: &Scope, now: Instant) -> Vec<Setting> {
-        self.settle(now);
-        let Some(id) = self.account_of(scope) else { return Vec::new() };
-        self.accounts.get(id).map(|account| self.view(scope, id, &account.entries, false)).unwrap_or_default()
+        let Some(id) = self.settle(scope, now) else { return Vec::new() };
+        self.accounts.get(&id).map(|account| self.view(scope, &id, &account.entries, false)).unwrap_or_default()
     }
 
     /// The entries as a GET shows them.
     pub(super) fn read(&mut self, scope: &Scope, switches: &Switches, now: Instant) -> Vec<Setting> {
-        self.settle(now);
-        let Some(id) = self.account_of(scope).map(str::to_owned) else { return Vec::new() };
+        let Some(id) = self.settle(scope, now) else { return Vec::new() };
         let Some(account) = self.accounts.get(&id) else { return Vec::new() };
         let as_of = now.checked_sub(Duration::from_millis(switches.get_lag_ms)).unwrap_or(now);
         let entries = account
@@ -194,8 +195,7 @@ impl Store {
         switches: &Switches,
         now: Instant,
     ) -> Result<Vec<Setting>, Refusal> {
-        self.settle(now);
-        let Some(id) = self.account_of(scope).map(str::to_owned) else { return Ok(Vec::new()) };
+        let Some(id) = self.settle(scope, now) else { return Ok(Vec::new()) };
         self.check(scope, &id, &settings, switches)?;
         self.remember_view(scope, &id, switches.foreign_visible);
         let Some(account) = self.accounts.get_mut(&id) else { return Ok(Vec::new()) };
@@ -216,7 +216,7 @@ impl Store {
             semantics: switches.semantics,
             keep_all_false: switches.keep_all_false,
         });
-        self.settle(now);
+        self.settle(scope, now);
         let Some(account) = self.accounts.get(&id) else { return Ok(Vec::new()) };
         let mut coming = account.entries.clone();
         account.pending.iter().for_each(|change| self.apply(change, &id, &mut coming));
@@ -275,24 +275,21 @@ impl Store {
         }
     }
 
-    /// Applies every pending change that is due and drops the locks that ended.
-    pub(super) fn settle(&mut self, now: Instant) {
-        let ids: Vec<String> = self.accounts.keys().cloned().collect();
-        for id in ids {
-            let Some(account) = self.accounts.get_mut(&id) else { continue };
-            account.locks.retain(|(_, until)| *until > now);
-            let mut due: Vec<Change> = Vec::new();
-            while let Some(index) = account.pending.iter().position(|change| change.at <= now) {
-                due.push(account.pending.remove(index));
-            }
-            due.sort_by_key(|change| change.at);
-            for change in due {
-                let Some(account) = self.accounts.get(&id) else { continue };
-                let mut entries = account.entries.clone();
-                self.apply(&change, &id, &mut entries);
-                self.commit(&id, entries, change.at);
-            }
+    /// Applies every change of the scope's account that is due, drops the locks that ended, and names the account.
+    fn settle(&mut self, scope: &Scope, now: Instant) -> Option<String> {
+        let id = self.account_of(scope)?.to_owned();
+        let account = self.accounts.get_mut(&id)?;
+        account.locks.retain(|(_, until)| *until > now);
+        let (mut due, pending): (Vec<Change>, Vec<Change>) =
+            std::mem::take(&mut account.pending).into_iter().partition(|change| change.at <= now);
+        account.pending = pending;
+        due.sort_by_key(|change| change.at);
+        for change in due {
+            let mut entries = self.accounts.get(&id)?.entries.clone();
+            self.apply(&change, &id, &mut entries);
+            self.commit(&id, entries, change.at);
         }
+        Some(id)
     }
 
     fn commit(&mut self, id: &str, entries: Entries, at: Instant) {
@@ -302,15 +299,15 @@ impl Store {
         }
         account.entries.clone_from(&entries);
         account.history.push_back((at, entries));
-        if account.history.len() > HISTORY {
+        let versions = HISTORY.min(HISTORY_ENTRIES / account.entries.len().max(1)).max(2);
+        while account.history.len() > versions {
             account.history.pop_front();
         }
     }
 
     /// Somebody else's edit, without a request: takes effect at once, asks for nobody's permission.
     pub(super) fn edit(&mut self, scope: &Scope, now: Instant, edit: impl FnOnce(&mut Vec<Setting>)) {
-        self.settle(now);
-        let Some(id) = self.account_of(scope).map(str::to_owned) else { return };
+        let Some(id) = self.settle(scope, now) else { return };
         self.remember_view(scope, &id, false);
         let Some(account) = self.accounts.get(&id) else { return };
         let (mine, rest): (Vec<Setting>, Vec<Setting>) =
@@ -333,9 +330,8 @@ impl Store {
 
     /// Whether a change of this account is still to take effect.
     pub(super) fn is_settled(&mut self, scope: &Scope, now: Instant) -> bool {
-        self.settle(now);
-        self.account_of(scope)
-            .and_then(|id| self.accounts.get(id))
+        self.settle(scope, now)
+            .and_then(|id| self.accounts.get(&id))
             .is_none_or(|account| account.pending.is_empty() && account.locks.is_empty())
     }
 }

@@ -94,10 +94,13 @@ async fn a_reset_before_and_after_the_write() -> Outcome {
 async fn bodies_are_cut_off_slow_and_huge() -> Outcome {
     let world = World::start().await?;
     let scope = world.zone.scope();
-    world.cloudflare.inject(Effect::Truncate { after: 10 });
-    let cut = world.get(scope).send().await?;
-    assert_eq!(cut.status(), 200);
-    assert!(cut.bytes().await.is_err());
+    for (effect, reset) in [(Effect::Truncate { after: 10 }, false), (Effect::ResetInBody { after: 10 }, true)] {
+        world.cloudflare.inject(effect);
+        let cut = world.get(scope).send().await?;
+        assert_eq!(cut.status(), 200);
+        let error = cut.bytes().await.err().ok_or("a whole body")?;
+        assert_eq!(format!("{error:?}").contains("ConnectionReset"), reset, "{error:?}");
+    }
     world.cloudflare.inject(Effect::Slow { interval_ms: 2 });
     let begun = Instant::now();
     assert_eq!(sent(world.get(scope)).await?.0, 200);

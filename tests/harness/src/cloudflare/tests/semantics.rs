@@ -253,6 +253,17 @@ async fn verify_endpoints_know_tokens_and_nothing_of_their_rights() -> Outcome {
         let (status, body) = sent(world.http.get(&url).bearer_auth("no-such-token")).await?;
         assert_eq!((status, code(&body)), (401, Some(1000)));
     }
+    world.cloudflare.token("cfat_of-an-account");
+    world.cloudflare.token("cfut_of-a-user");
+    for (path, token, wanted) in [
+        ("user", "cfut_of-a-user", 200),
+        ("user", "cfat_of-an-account", 401),
+        ("accounts/a", "cfut_of-a-user", 401),
+        ("accounts/a", "cfat_of-an-account", 200),
+    ] {
+        let url = format!("{}/{path}/tokens/verify", world.cloudflare.url());
+        assert_eq!(sent(world.http.get(&url).bearer_auth(token)).await?.0, wanted, "{path} {token}");
+    }
     Ok(())
 }
 
