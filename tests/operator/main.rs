@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod answers;
+mod client;
 mod crd;
 mod demo;
 mod journey;
 mod objects;
+mod program;
 mod properties;
+mod quiet;
 mod rules;
 mod secrets;
 mod trouble;
