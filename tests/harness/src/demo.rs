@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use crate::cloudflare::{Cloudflare, Credential, Ledger, Remote};
+use crate::cloudflare::{Cloudflare, Credential, Remote};
 use crate::control_plane::ControlPlane;
 use crate::error::{Context as _, Error, Result};
 use crate::guard;
@@ -38,7 +38,6 @@ pub struct Args {
 /// # Errors
 /// When a step does not come true within its deadline.
 pub async fn run(args: Args) -> Result<ExitCode> {
-    let started = Instant::now();
     let operator = args.operator.canonicalize().context(args.operator.display())?;
     // The commands that are shown name files of this repository.
     std::env::set_current_dir(tools::workspace())?;
@@ -67,14 +66,8 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         return Err(Error::new(format!("{} was left behind", dir.display())));
     }
     match played {
-        Some(Ok(ledger)) => {
-            let count = |method: &str| ledger.filtered(|exchange| exchange.method == method).len();
-            stage.line(format!(
-                "\nDone: all of it came true in {:.1} s, with {} GETs and {} PUTs to Cloudflare. Nothing is left behind.",
-                started.elapsed().as_secs_f32(),
-                count("GET"),
-                count("PUT"),
-            ))?;
+        Some(Ok(summary)) => {
+            stage.line(format!("\nDone: {summary}. Nothing is left behind."))?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Err(error)) => Err(Error::new(format!("the demo failed at {}: {error}", stage.where_it_is()))),
@@ -94,13 +87,15 @@ struct World {
     token: Credential,
 }
 
+/// Plays all steps and returns what the last line says of them.
 async fn play(
     stage: &mut Stage,
     operator: PathBuf,
     keep: Option<&Cell<bool>>,
     starting: &mut JoinHandle<Result<ControlPlane>>,
     dir: &mut PathBuf,
-) -> Result<Ledger> {
+) -> Result<String> {
+    let started = Instant::now();
     let mut world = story::start(stage, operator, starting, dir).await?;
     if let Err(error) = story::tell(stage, &world).await {
         let log = world.operator.logs().unwrap_or_default();
@@ -108,12 +103,20 @@ async fn play(
         let tail = lines.get(lines.len().saturating_sub(10)..).unwrap_or_default().join("\n");
         return Err(Error::new(format!("{error}\nThe end of the operator's log:\n{tail}")));
     }
+    let ledger = world.cloudflare.ledger();
+    let count = |method: &str| ledger.filtered(|exchange| exchange.method == method).len();
+    let summary = format!(
+        "all of it came true in {:.1} s, with {} GETs and {} PUTs to Cloudflare",
+        started.elapsed().as_secs_f32(),
+        count("GET"),
+        count("PUT"),
+    );
     if let Some(kept) = keep {
         kept.set(true);
         leave_running(stage, &world).await?;
     }
     story::stop(stage, &mut world).await?;
-    Ok(world.cloudflare.ledger())
+    Ok(summary)
 }
 
 /// Tells how to go on by hand, and waits for Ctrl-C.

@@ -13,6 +13,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure the operator's speed, size and memory, and write a report
+    Bench(harness::bench::Args),
     /// Serve an emulated Cloudflare API
     Cloudflare(harness::cloudflare::program::Args),
     /// Run etcd and a Kubernetes API server; prints where they are when they are ready
@@ -27,6 +29,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome: Result<ExitCode, Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Bench(args) => harness::bench::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Cloudflare(args) => {
             harness::cloudflare::program::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }

@@ -1,0 +1,89 @@
+//! The yardstick: a program that makes just the calls of one change, in a row, and knows nothing else.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::fixture::{API_VERSION, CREDENTIAL, Fixture};
+
+/// Serves the one object of a fixture, whose zone has one hostname.
+pub(super) struct Program {
+    secrets: Api<Secret>,
+    objects: Api<DynamicObject>,
+    http: reqwest::Client,
+    url: String,
+    name: String,
+}
+
+impl Program {
+    /// A program that uses the operator's own rights and keeps its connections open, as the operator does.
+    pub(super) fn new(client: &kube::Client, fixture: &Fixture, cloudflare: &str, name: &str) -> Result<Self> {
+        let resource = kube::core::ApiResource::from_gvk_with_plural(
+            &kube::core::GroupVersionKind::gvk("cloudflare-mtls.dev", "v1alpha1", "MtlsHostnameSettings"),
+            "mtlshostnamesettings",
+        );
+        Ok(Self {
+            secrets: Api::namespaced(client.clone(), fixture.namespace()),
+            objects: Api::namespaced_with(client.clone(), fixture.namespace(), &resource),
+            http: reqwest::Client::builder().no_proxy().build()?,
+            url: format!("{cloudflare}/zones/{}/access/certificates/settings", fixture.zone_id()),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Secret, GET, PUT, GET, status.
+    pub(super) async fn serve(&self, generation: i64, hostname: &str, forwarding: bool) -> Result<()> {
+        let (secret, key) = CREDENTIAL;
+        let secret = self.secrets.get(secret).await?;
+        let token = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| Error::new("no token"))?;
+        let token = String::from_utf8(token.0.clone())?;
+        self.ask(self.http.get(&self.url), &token).await?;
+        let entry = json!({"hostname": hostname, "client_certificate_forwarding": forwarding, "china_network": false});
+        self.ask(self.http.put(&self.url).json(&json!({"settings": [entry]})), &token).await?;
+        let list = self.ask(self.http.get(&self.url), &token).await?;
+        let listed = list.pointer("/result").and_then(Value::as_array).into_iter().flatten();
+        let found = listed.into_iter().any(|entry| {
+            entry.get("hostname").and_then(Value::as_str) == Some(hostname)
+                && entry.get("client_certificate_forwarding") == Some(&json!(true))
+        });
+        if found != forwarding {
+            return Err(Error::new(format!("the list is not as it was written: {list}")));
+        }
+        let status = status(generation, hostname, forwarding);
+        let patch = json!({
+            "apiVersion": API_VERSION,
+            "kind": "MtlsHostnameSettings",
+            "metadata": {"name": self.name},
+            "status": status,
+        });
+        self.objects.patch_status(&self.name, &PatchParams::apply("bench").force(), &Patch::Apply(&patch)).await?;
+        Ok(())
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder, token: &str) -> Result<Value> {
+        Ok(request.bearer_auth(token).send().await?.error_for_status()?.json().await?)
+    }
+}
+
+/// A status of the size of the operator's.
+fn status(generation: i64, hostname: &str, forwarding: bool) -> Value {
+    let now = jiff::Timestamp::now().to_string();
+    let remote = json!({"clientCertificateForwarding": forwarding, "chinaNetwork": false});
+    json!({
+        "observedGeneration": generation,
+        "summary": "1/1",
+        "conditions": [{
+            "type": "Ready",
+            "status": "True",
+            "reason": "InSync",
+            "message": "a read after the last write showed every hostname as the spec wants it",
+            "observedGeneration": generation,
+            "lastTransitionTime": now,
+        }],
+        "hostnames": [{"hostname": hostname, "state": "InSync", "remote": remote}],
+        "lastResponse": {
+            "method": "GET", "httpStatus": 200, "success": true, "rayId": format!("{:016x}-EMU", fastrand::u64(..)), "time": now,
+        },
+    })
+}

@@ -1,0 +1,162 @@
+//! BENCHMARKS.md: each figure with its spread, its target and how it was come by.
+
+use super::machine::Machine;
+use super::memory::Resident;
+use super::{Figures, Spread};
+
+const RATIO: f64 = 1.5;
+const REQUESTS: f64 = 3.0;
+const SIZE: f64 = 9.0;
+const MEMORY: f64 = 10.0;
+const START: f64 = 1000.0;
+
+/// The whole file.
+pub(super) fn text(machine: &Machine, figures: &Figures) -> String {
+    [head(machine), table(figures), change(figures), memory(figures), start(figures)].join("\n")
+}
+
+fn head(machine: &Machine) -> String {
+    format!(
+        "# Benchmarks
+
+Written by `make bench`, which measures on this machine: run it to get yours. Figures are medians; in brackets the
+10th and the 90th percentile. Everything runs on one machine and shares its cores: API server, etcd, emulated
+Cloudflare, operator and what measures. MB are 10^6 bytes.
+
+| | |
+|---|---|
+| date | {} |
+| machine | {} cores ({}), {} of memory, {}; load {} before the start |
+| operator | {} at commit {}, release build as it is shipped, one replica without leader election |
+| around it | Kubernetes API server {}, etcd {}, {} |
+",
+        machine.date,
+        machine.cores,
+        machine.processor,
+        machine.memory,
+        machine.kernel,
+        machine.load,
+        machine.operator,
+        machine.commit,
+        machine.kubernetes,
+        machine.etcd,
+        machine.rust,
+    )
+}
+
+fn table(figures: &Figures) -> String {
+    let Figures { change, memory, start, size } = figures;
+    #[allow(clippy::cast_precision_loss, reason = "a program has less than 2^52 bytes")]
+    let size = *size as f64 / 1e6;
+    let ratio = change.operator.whole.median / change.program.whole.median;
+    let requests = change.cloudflare_requests.median;
+    let rows = [
+        row("requests to Cloudflare for one change", &format!("{requests:.2}"), requests, REQUESTS, ""),
+        row("one change, by a program that makes just those calls", &format!("{ratio:.2}"), ratio, RATIO, " x"),
+        row("release binary", &format!("{size:.2} MB"), size, SIZE, " MB"),
+        row("resident memory, idle, no objects", &mb(memory.empty.all), memory.empty.all.median, MEMORY, " MB"),
+        format!("| resident memory, idle, 100 objects | {} | | |", mb(memory.hundred.all)),
+        row("start to first reconcile", &ms(start.first_request), start.first_request.median, START, " ms"),
+    ];
+    format!("## Figures\n\n| what | measured | target | |\n|---|---|---|---|\n{}\n", rows.join("\n"))
+}
+
+fn row(what: &str, shown: &str, value: f64, target: f64, unit: &str) -> String {
+    let verdict = if value <= target {
+        "met".to_owned()
+    } else {
+        format!("**missed by {:.0} %**", (value / target - 1.0) * 100.0)
+    };
+    format!("| {what} | {shown} | <= {target}{unit} | {verdict} |")
+}
+
+fn change(figures: &Figures) -> String {
+    let change = &figures.change;
+    let part = |index: usize| {
+        let of = |parts: &[Spread; 4]| parts.get(index).copied().unwrap_or_default().to_string();
+        format!("{} | {}", of(&change.operator.parts), of(&change.program.parts))
+    };
+    format!(
+        "## One change
+
+`spec.settings` of an object with one hostname is patched. The time runs from the moment at which a watch of the bench's
+own sees the new generation to the moment at which it sees `Ready=True` for it. The yardstick is a program in the bench
+that does five things in a row as soon as that watch sees the change: it gets the Secret, GETs, PUTs and GETs the
+settings, and applies a status of the same size. Both use the same API server, the same rights and the same emulated
+Cloudflare, which answers at once. {} rounds, in turns, {} of them first for each; the ratio of the table is that of the
+medians, and round by round it is {}.
+
+| milliseconds | operator | program |
+|---|---|---|
+| event to `Ready` | {} | {} |
+| up to the first GET | {} |
+| from there to the PUT | {} |
+| from there to the second GET | {} |
+| from there to `Ready` | {} |
+
+One change costs {:.2} requests to Cloudflare (GET, PUT and the GET that proves it) and {:.2} to the API server (the
+Secret, the status).
+",
+        change.ratio.count,
+        change.ratio.count / 2,
+        change.ratio,
+        change.operator.whole,
+        change.program.whole,
+        part(0),
+        part(1),
+        part(2),
+        part(3),
+        change.cloudflare_requests.median,
+        change.kubernetes_requests.median,
+    )
+}
+
+fn memory(figures: &Figures) -> String {
+    let memory = &figures.memory;
+    let line = |what: &str, resident: &Resident| {
+        format!("| {what} | {} | {} | {} |", resident.all, resident.anonymous, resident.file)
+    };
+    format!(
+        "## Memory
+
+`VmRSS`, `RssAnon` and `RssFile` of `/proc/PID/status`, {} operators side by side, after {} s without anything to do.
+`RssFile` is the program itself and its libraries, as far as they are in memory. {:.0} threads. The hundred objects have
+a hostname each and are spread over ten zones.
+
+| MB | resident | allocated | mapped from files |
+|---|---|---|---|
+{}
+{}
+",
+        memory.threads.count,
+        memory.idle.as_secs(),
+        memory.threads.median,
+        line("no objects", &memory.empty),
+        line("100 objects", &memory.hundred),
+    )
+}
+
+fn start(figures: &Figures) -> String {
+    let start = &figures.start;
+    format!(
+        "## Start
+
+{} starts, each with an object that waits. The time runs from when the harness is asked for an operator, so it includes
+making a ServiceAccount token and starting a process that guards the operator.
+
+| milliseconds | |
+|---|---|
+| first request of a reconcile arrives at Cloudflare | {} |
+| its last request, the third, is answered | {} |
+",
+        start.served.count, start.first_request, start.served,
+    )
+}
+
+fn mb(spread: Spread) -> String {
+    format!("{spread} MB")
+}
+
+fn ms(spread: Spread) -> String {
+    format!("{:.0} ({:.0}..{:.0}) ms", spread.median, spread.p10, spread.p90)
+}
