@@ -1,23 +1,26 @@
-//! Resident memory of the operator that has nothing to do: with no objects, and with a hundred.
+//! Resident memory of the operator that has nothing to do: with no objects, with a hundred and with a thousand.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use kube::api::{DynamicObject, ListParams};
+use serde_json::json;
 
 use super::Spread;
 use crate::cloudflare::Cloudflare;
 use crate::control_plane::ControlPlane;
 use crate::error::{Context as _, Error, Result};
-use crate::fixture::{API_VERSION, CREDENTIAL, Fixture, PATIENCE, condition, eventually, random_id};
+use crate::fixture::{CREDENTIAL, Fixture, PATIENCE, condition, eventually, random_id};
 use crate::operator::Operator;
 
 const TOKEN: &str = "cfut_Gx4Fb7Wq2Tn9Kz6Hc3Rv8Pd1Ls5My";
 /// Operators that are looked at, each with a namespace of its own.
 const OPERATORS: usize = 3;
-/// Objects of each operator, and the zones over which they are spread.
-const OBJECTS: usize = 100;
-const ZONES: usize = 10;
+/// How many objects each operator has when its memory is read.
+const OBJECTS: [usize; 3] = [0, 100, 1000];
+/// Objects that share a zone.
+const IN_ZONE: usize = 10;
 
 /// Resident megabytes (10^6 bytes): all, what the program allocated, and what is mapped from its file and libraries.
 pub(super) struct Resident {
@@ -28,8 +31,8 @@ pub(super) struct Resident {
 
 /// With nothing to do.
 pub(super) struct Memory {
-    pub(super) empty: Resident,
-    pub(super) hundred: Resident,
+    /// By number of objects; the first has none.
+    pub(super) resident: Vec<(usize, Resident)>,
     pub(super) threads: Spread,
     pub(super) idle: Duration,
 }
@@ -56,48 +59,53 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, idle:
         operator.wait_ready(PATIENCE).await?;
         watched.push(Watched { fixture, operator });
     }
-    tokio::time::sleep(idle).await;
-    let empty = resident(&watched)?;
-    for Watched { fixture, .. } in &watched {
-        fill(fixture, &cloudflare).await?;
+    let mut resident = Vec::new();
+    let mut existing = 0;
+    for objects in OBJECTS {
+        for Watched { fixture, .. } in &watched {
+            fill(fixture, &cloudflare, existing..objects).await?;
+        }
+        existing = objects;
+        tokio::time::sleep(idle).await;
+        resident.push((objects, Resident::of(&watched)?));
     }
-    tokio::time::sleep(idle).await;
     let threads: Result<Vec<f64>> = watched.iter().map(|watched| field(watched.operator.pid(), "Threads:")).collect();
-    Ok(Memory { empty, hundred: resident(&watched)?, threads: Spread::of(threads?), idle })
+    Ok(Memory { resident, threads: Spread::of(threads?), idle })
 }
 
-/// Makes the objects and waits until all of them are ready.
-async fn fill(fixture: &Fixture, cloudflare: &Cloudflare) -> Result<()> {
-    let zones: Vec<String> = (0..ZONES).map(|_| random_id()).collect();
-    for zone in &zones {
-        let _ = cloudflare.add_zone(zone, "example.com");
-    }
-    for (index, zone) in zones.iter().cycle().take(OBJECTS).enumerate() {
+/// Makes objects of these numbers and waits until all that there are now are ready.
+async fn fill(fixture: &Fixture, cloudflare: &Cloudflare, numbers: Range<usize>) -> Result<()> {
+    let mut zone = String::new();
+    for index in numbers.clone() {
+        if index % IN_ZONE == 0 {
+            zone = random_id();
+            let _ = cloudflare.add_zone(&zone, "example.com");
+        }
         let name = format!("object-{index}");
-        let manifest = fixture.settings(&name).zone(zone).hostname(&format!("{name}.example.com"), true);
+        let manifest = fixture.settings(&name).zone(&zone).hostname(&format!("{name}.example.com"), true);
         fixture.apply(&manifest.build()).await?;
     }
-    eventually(PATIENCE, format!("{OBJECTS} objects are ready"), async || {
-        let list =
-            fixture.objects().list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
-        let ready = |object: &kube::api::DynamicObject| {
-            let object =
-                json!({"apiVersion": API_VERSION, "status": object.data.get("status").unwrap_or(&Value::Null)});
+    eventually(4 * PATIENCE, format!("{} objects are ready", numbers.end), async || {
+        let list = fixture.objects().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let ready = |object: &DynamicObject| {
+            let object = serde_json::to_value(object).unwrap_or_default();
             condition(&object, "Ready").is_some_and(|ready| ready.get("status") == Some(&json!("True")))
         };
         let count = list.items.iter().filter(|object| ready(object)).count();
-        if count == OBJECTS { Ok(()) } else { Err(format!("{count} of {OBJECTS} are ready")) }
+        if count == numbers.end { Ok(()) } else { Err(format!("{count} of {} are ready", numbers.end)) }
     })
     .await
 }
 
-fn resident(watched: &[Watched]) -> Result<Resident> {
-    let all = |name: &str| -> Result<Spread> {
-        let values: Result<Vec<f64>> = watched.iter().map(|watched| field(watched.operator.pid(), name)).collect();
-        // The kernel counts in KiB.
-        Ok(Spread::of(values?.into_iter().map(|kib| kib * 1024.0 / 1e6)))
-    };
-    Ok(Resident { all: all("VmRSS:")?, anonymous: all("RssAnon:")?, file: all("RssFile:")? })
+impl Resident {
+    fn of(watched: &[Watched]) -> Result<Self> {
+        let all = |name: &str| -> Result<Spread> {
+            let values: Result<Vec<f64>> = watched.iter().map(|watched| field(watched.operator.pid(), name)).collect();
+            // The kernel counts in KiB.
+            Ok(Spread::of(values?.into_iter().map(|kib| kib * 1024.0 / 1e6)))
+        };
+        Ok(Self { all: all("VmRSS:")?, anonymous: all("RssAnon:")?, file: all("RssFile:")? })
+    }
 }
 
 /// One number of `/proc/PID/status`.

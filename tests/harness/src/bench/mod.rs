@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> Result<()> {
     let change = change::measure(&control_plane, &operator, args.rounds).await?;
     say(&format!("timing {} starts ...", args.starts))?;
     let start = start::measure(&control_plane, &operator, args.starts).await?;
-    say(&format!("reading the memory after twice {} s of idling ...", args.idle))?;
+    say(&format!("reading the memory after {} s of idling, three times ...", args.idle))?;
     let memory = memory::measure(&control_plane, &operator, Duration::from_secs(args.idle)).await?;
     let text = report::text(&machine, &Figures { change, memory, start, size });
     std::fs::write(&args.report, &text).context(args.report.display())?;
