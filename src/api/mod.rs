@@ -16,7 +16,9 @@ pub use spec::{
 pub use status::{
     ErrorSource, Flags, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ResponseMessage,
 };
-pub use valid::{CredentialRef, EmailRef, Hostname, Id, Invalid, KeyRef, ObjectKey, Scope, ValidSpec, parse_interval};
+pub use valid::{
+    CredentialRef, EmailRef, Hostname, Id, Invalid, KeyRef, ObjectKey, Scope, ValidSpec, parse_duration, parse_interval,
+};
 
 /// Name of the field manager under which status is applied.
 pub const FIELD_MANAGER: &str = "cloudflare-mtls-operator";

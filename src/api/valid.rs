@@ -330,12 +330,15 @@ fn interval(text: &str) -> Result<Duration, Invalid> {
     parse_interval(text).map_err(|problem| Invalid::new("spec.interval", problem))
 }
 
-/// Parses hours, minutes and seconds such as `90s`, `10m` or `1h30m`, from 1 minute to 24 hours.
+/// Parses hours, minutes and seconds such as `90s`, `10m` or `1h30m`.
 ///
 /// # Errors
-/// Says what was given and what is accepted.
-pub fn parse_interval(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{} is not a duration from 1m to 24h such as 90s, 10m or 1h30m", shown(text));
+/// Says what was given and which durations are accepted.
+pub fn parse_duration(text: &str, shortest: Duration, longest: Duration) -> Result<Duration, String> {
+    let refused = || {
+        let (shortest, longest) = (spelt(shortest), spelt(longest));
+        format!("{} is not a duration from {shortest} to {longest} such as 90s, 10m or 1h30m", shown(text))
+    };
     let mut rest = text;
     let mut total = Duration::ZERO;
     // So many digits reach past 24 hours in each unit, and their sum never overflows.
@@ -347,7 +350,24 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
             rest = tail;
         }
     }
-    if rest.is_empty() && (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&total) { Ok(total) } else { Err(refused()) }
+    if rest.is_empty() && (shortest..=longest).contains(&total) { Ok(total) } else { Err(refused()) }
+}
+
+/// A bound in the largest unit that fits it.
+fn spelt(bound: Duration) -> String {
+    match bound.as_secs() {
+        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+/// Parses `spec.interval` and the flag that stands in for it: from 1 minute to 24 hours.
+///
+/// # Errors
+/// As [`parse_duration`].
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
+    parse_duration(text, SHORTEST_INTERVAL, LONGEST_INTERVAL)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    api::parse_interval,
+    api::{parse_duration, parse_interval},
     cloudflare::{ApiUrl, Client},
     controller::{self, Clients, Settings, Watch},
     ops::{self, Health, LogFormat, Signals},
@@ -17,42 +17,42 @@ use crate::{
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
     /// Namespace to watch; repeat it for several. Without it, all namespaces are watched.
-    #[arg(long, value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
+    #[arg(long, value_name = "NAMESPACE", env = "CFMTLS_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     watch_namespace: Vec<String>,
 
     /// Serve only objects with these labels, such as team=a.
-    #[arg(long, value_name = "LABELS", env = "SELECTOR", value_parser = selector)]
+    #[arg(long, value_name = "LABELS", env = "CFMTLS_SELECTOR", value_parser = selector)]
     selector: Option<String>,
 
     /// Root of the Cloudflare API: https, or http on loopback only.
     #[arg(
         long,
         value_name = "URL",
-        env = "CLOUDFLARE_API_URL",
+        env = "CFMTLS_CLOUDFLARE_API_URL",
         default_value = "https://api.cloudflare.com/client/v4"
     )]
     cloudflare_api_url: ApiUrl,
 
     /// How often Cloudflare is looked at where an object does not say: from 1m to 24h.
-    #[arg(long, value_name = "DURATION", env = "DEFAULT_INTERVAL", default_value = "10m", value_parser = parse_interval)]
+    #[arg(long, value_name = "DURATION", env = "CFMTLS_DEFAULT_INTERVAL", default_value = "10m", value_parser = parse_interval)]
     default_interval: Duration,
 
-    /// How often a Secret in use is read again, to notice that it changed: from 1s to 60s.
-    #[arg(long, value_name = "DURATION", env = "SECRET_POLL", default_value = "30s", value_parser = short)]
+    /// How often a Secret in use is read again, to notice that it changed: from 1s to 1m.
+    #[arg(long, value_name = "DURATION", env = "CFMTLS_SECRET_POLL", default_value = "30s", value_parser = poll)]
     secret_poll: Duration,
 
     /// Address of the health endpoints /healthz and /readyz.
-    #[arg(long, value_name = "ADDRESS", env = "HTTP_BIND", default_value = "[::]:8080")]
+    #[arg(long, value_name = "ADDRESS", env = "CFMTLS_HTTP_BIND", default_value = "[::]:8080")]
     http_bind: SocketAddr,
 
     /// Format of the log on standard error.
-    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "json")]
+    #[arg(long, value_name = "FORMAT", env = "CFMTLS_LOG_FORMAT", default_value = "json")]
     log_format: LogFormat,
 
     #[arg(
         long,
         value_name = "LEVEL",
-        env = "LOG_LEVEL",
+        env = "CFMTLS_LOG_LEVEL",
         default_value = "info",
         help = "Log level (error, warn, info, debug, trace) or filter; RUST_LOG, when set, wins"
     )]
@@ -61,7 +61,7 @@ pub(super) struct Args {
     /// Elect a leader among several replicas. Not available in this version: run one replica.
     #[arg(
         long,
-        env = "LEADER_ELECT",
+        env = "CFMTLS_LEADER_ELECT",
         default_value = "false",
         action = ArgAction::Set,
         num_args = 0..=1,
@@ -73,20 +73,8 @@ pub(super) struct Args {
     leader_elect: bool,
 
     /// How long requests under way may take after SIGTERM, 1s to 10m; a second signal ends all.
-    #[arg(long, value_name = "DURATION", env = "SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
+    #[arg(long, value_name = "DURATION", env = "CFMTLS_SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
     shutdown_grace: Duration,
-}
-
-fn between(text: &str, shortest: u64, longest: u64) -> Result<Duration, String> {
-    let (digits, unit) = match text.strip_suffix('m') {
-        Some(digits) => (digits, 60),
-        None => (text.strip_suffix('s').unwrap_or_default(), 1),
-    };
-    let seconds = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
-    match seconds.filter(|seconds| (shortest..=longest).contains(seconds)) {
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
-        None => Err(format!("not a duration from {shortest}s to {longest}s such as 30s or 1m")),
-    }
 }
 
 /// A DNS label, as the API server wants it.
@@ -132,12 +120,12 @@ fn selector(text: &str) -> Result<String, String> {
     }
 }
 
-fn short(text: &str) -> Result<Duration, String> {
-    between(text, 1, 60)
+fn poll(text: &str) -> Result<Duration, String> {
+    parse_duration(text, Duration::from_secs(1), Duration::from_secs(60))
 }
 
 fn grace(text: &str) -> Result<Duration, String> {
-    between(text, 1, 600)
+    parse_duration(text, Duration::from_secs(1), Duration::from_secs(600))
 }
 
 fn no_election(text: &str) -> Result<bool, String> {
@@ -235,10 +223,10 @@ mod tests {
 
     #[test]
     fn durations_are_bounded() {
-        assert_eq!(short("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(poll("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(grace("10m"), Ok(Duration::from_secs(600)));
         for text in ["0s", "61s", "2m", "1", "", "s", "-1s", "99999999999999999999s"] {
-            assert!(short(text).is_err(), "{text}");
+            assert!(poll(text).is_err(), "{text}");
         }
     }
 }

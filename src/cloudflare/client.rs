@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::{
     credential::Credential,
     error::{Body, Refusal, interpret},
-    wire::{PutBody, RemoteList},
+    wire::{PutBody, RemoteList, clean},
 };
 use crate::api::{Flags, Hostname, LastResponse, Reason, ResponseMessage, Scope};
 
@@ -216,7 +216,8 @@ fn masked(mut messages: Vec<ResponseMessage>, credential: &Credential) -> Vec<Re
     for message in &mut messages {
         let pointer = message.source.as_mut().map(|source| &mut source.pointer);
         for text in [message.message.as_mut(), message.documentation_url.as_mut(), pointer].into_iter().flatten() {
-            *text = credential.mask(text);
+            // Cut again: a mask may be longer than what it hides.
+            *text = clean(&credential.mask(text));
         }
     }
     messages

@@ -58,7 +58,8 @@ impl Envelope {
             success: flag(members.get("success")?)?,
             errors: messages(members.get("errors")),
             messages: messages(members.get("messages")),
-            result: settings(members.get("result")),
+            // A page of a list is not the list; the API is not known to page, and nothing may be decided from a part.
+            result: settings(members.get("result")).filter(|_| !is_page(members.get("result_info"))),
         })
     }
 }
@@ -70,6 +71,11 @@ fn flag(value: &Value) -> Option<bool> {
         Value::String(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+fn is_page(result_info: Option<&Value>) -> bool {
+    let pages = result_info.and_then(|info| info.get("total_pages")).and_then(Value::as_f64);
+    pages.is_some_and(|pages| pages > 1.0)
 }
 
 fn settings(result: Option<&Value>) -> Option<RemoteList> {
@@ -139,13 +145,18 @@ fn message(entry: &Value) -> ResponseMessage {
 /// Cuts at 1 KiB and drops control characters, so that a text from outside cannot forge a log line or a terminal code.
 pub(super) fn clean(text: &str) -> String {
     let mut cleaned = String::new();
-    for character in text.chars().filter(|c| !c.is_control()) {
+    for character in text.chars().filter(|c| !c.is_control() && !turns_text(*c)) {
         if cleaned.len() + character.len_utf8() > MOST_TEXT {
             break;
         }
         cleaned.push(character);
     }
     cleaned
+}
+
+/// Separators and marks that break a line or turn the direction of writing.
+fn turns_text(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

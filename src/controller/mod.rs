@@ -3,6 +3,7 @@
 mod context;
 mod reconcile;
 mod report;
+mod round;
 mod scope;
 mod scopes;
 mod secrets;
@@ -114,7 +115,7 @@ pub async fn run(
         drained.cancel();
     };
     tokio::join!(drain, controllers.by_ref().for_each(|_| ready(())));
-    Ok(())
+    failures.try_recv().map_or(Ok(()), |scope| Err(Ended::Scope(scope)))
 }
 
 /// Watches one namespace, or all, and reconciles what changes there.

@@ -1,7 +1,7 @@
 //! One look at one object: file what it wants with its scope, report what the scope has answered. Never sleeps, never
 //! calls Cloudflare.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kube::{
     Api, ResourceExt,
@@ -19,10 +19,7 @@ use super::{
     scopes::{Filed, Scopes},
 };
 use crate::{
-    api::{
-        Hostname, HostnameState, MtlsHostnameSettings, MtlsHostnameSettingsSpec, MtlsHostnameSettingsStatus, ObjectKey,
-        RECONCILE_AT, Reason, ValidSpec,
-    },
+    api::{MtlsHostnameSettings, MtlsHostnameSettingsSpec, ObjectKey, RECONCILE_AT, ValidSpec},
     sync::{self, Wish},
 };
 
@@ -48,7 +45,9 @@ pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Re
             Err(object) => invalid(object, &context).await,
         }
     };
-    timeout(DEADLINE, look).await.map_err(|_| Error::Deadline)?
+    let looked = timeout(DEADLINE, look).await;
+    context.scopes.reconciled(&ObjectKey { namespace: namespace(&*object), name: name(&*object) });
+    looked.map_err(|_| Error::Deadline)?
 }
 
 /// The object comes back by itself: kube gives no attempt count, and the API server's own limits pace it.
@@ -92,27 +91,21 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
         }
     };
     let suspend = spec.suspend;
-    let wish = Wish {
-        key: subject.key.clone(),
-        uid: uid.to_owned(),
-        generation,
-        created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        established: established(&subject.status),
-        applied: applied(&subject.status, generation),
-        reconcile_at: object.annotations().get(RECONCILE_AT).cloned(),
-        spec,
-    };
+    let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let reconcile_at = object.annotations().get(RECONCILE_AT).cloned();
+    let wish = Wish::new(subject.key.clone(), uid, generation, created, spec, &subject.status, reconcile_at);
     let Filed { report, waiting } = Scopes::file(context, wish.clone());
-    let answered = report.is_some();
-    let report = match report {
-        _ if suspend => sync::suspended(&wish, &subject.status),
-        Some(report) => report,
-        None if waiting < PATIENCE => return Ok(Action::requeue(PATIENCE)),
-        None => sync::pending(&wish, &subject.status),
-    };
-    report::write(context, &subject, &report).await.map_err(Error::Status)?;
-    if answered {
-        context.scopes.delivered(uid);
+    if suspend {
+        let report = sync::suspended(&wish, &subject.status);
+        report::write(context, &subject, &report).await.map_err(Error::Status)?;
+    } else if let Some(report) = report {
+        report::write(context, &subject, &report).await.map_err(Error::Status)?;
+        context.scopes.delivered(uid, &report);
+    } else if waiting < PATIENCE {
+        return Ok(Action::requeue(PATIENCE));
+    } else {
+        let report = sync::pending(&wish, &subject.status);
+        report::write(context, &subject, &report).await.map_err(Error::Status)?;
     }
     Ok(Action::await_change())
 }
@@ -142,25 +135,4 @@ fn problem(raw: &DynamicObject) -> Option<String> {
     let spec = raw.data.get("spec")?;
     let error = serde_path_to_error::deserialize::<_, MtlsHostnameSettingsSpec>(spec).err()?;
     Some(format!("spec.{}: {}", error.path(), error.inner()))
-}
-
-/// Claims that survive a restart: what the status shows as applied.
-fn established(status: &MtlsHostnameSettingsStatus) -> BTreeSet<Hostname> {
-    let applied = |state: &HostnameState| matches!(state, HostnameState::InSync | HostnameState::Drifted);
-    status
-        .hostnames
-        .iter()
-        .filter(|hostname| applied(&hostname.state))
-        .filter_map(|hostname| Hostname::parse(&hostname.hostname).ok())
-        .collect()
-}
-
-/// Whether this generation was once proved to be applied: drift from then on is somebody else's doing.
-fn applied(status: &MtlsHostnameSettingsStatus, generation: i64) -> bool {
-    let proved = [Reason::InSync, Reason::DriftDetected].map(Reason::as_str);
-    status.conditions.iter().any(|condition| {
-        condition.type_ == "Ready"
-            && condition.observed_generation == Some(generation)
-            && proved.contains(&condition.reason.as_str())
-    })
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Api, Resource,
-    api::{Patch, PatchParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
     runtime::events::{Event, EventType},
 };
 use serde_json::json;
@@ -27,14 +27,16 @@ pub(super) struct Subject<'a> {
 
 /// Applies the status, unless nothing but a time or the ray id would change.
 pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Report) -> Result<(), kube::Error> {
-    let newer = context.scopes.written_over(subject.uid, subject.resource_version);
+    let newer = context.scopes.newer_status(subject.uid, subject.resource_version);
     let former = newer.as_ref().unwrap_or(&subject.status);
     let status = sync::status(report, &former.conditions, Timestamp::now());
     if sync::same_but_times(former, &status) {
         return Ok(());
     }
     let ObjectKey { namespace, name } = &subject.key;
-    let api: Api<MtlsHostnameSettings> = Api::namespaced(context.requests.clone(), namespace);
+    // Untyped: the answer holds the spec, and this has to work for an object whose spec does not decode.
+    let kind = ApiResource::erase::<MtlsHostnameSettings>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.requests.clone(), namespace, &kind);
     let patch = json!({
         "apiVersion": MtlsHostnameSettings::api_version(&()),
         "kind": MtlsHostnameSettings::kind(&()),
@@ -43,22 +45,30 @@ pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Rep
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
-        Ok(_) => {}
+    let stored = match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
+        Ok(stored) => stored,
         // Gone meanwhile, or another object of the same name: there is nobody to report to.
         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
         Err(error) => return Err(error),
-    }
+    };
+    let version = stored.metadata.resource_version.unwrap_or_default();
+    let changed = reason(&former.conditions) != Some(report.reason.as_str());
+    context.scopes.wrote(subject.uid, subject.resource_version, version, status);
     info!(object = %subject.key, generation = report.generation, reason = %report.reason, "status: {}", report.message);
-    if reason(&former.conditions) != Some(report.reason.as_str()) {
+    if changed {
         publish(context, subject, report).await;
     }
-    context.scopes.wrote_over(subject.uid, subject.resource_version, status);
     Ok(())
 }
 
 fn reason(conditions: &[Condition]) -> Option<&str> {
     conditions.iter().find(|condition| condition.type_ == "Ready").map(|condition| condition.reason.as_str())
+}
+
+/// What belongs to the course of things, or was asked for, is no warning.
+fn worries(reason: Reason) -> bool {
+    !matches!(reason, Reason::Propagating | Reason::RemoteBusy | Reason::Suspended | Reason::Resetting)
+        && reason.class() != Class::Ready
 }
 
 /// An event is a help for people, not a promise: when it cannot be written, the log says so and the work goes on.
@@ -67,7 +77,7 @@ async fn publish(context: &Context, subject: &Subject<'_>, report: &Report) {
         return;
     }
     let event = Event {
-        type_: if report.reason.class() == Class::Ready { EventType::Normal } else { EventType::Warning },
+        type_: if worries(report.reason) { EventType::Warning } else { EventType::Normal },
         reason: report.reason.to_string(),
         note: Some(report.message.clone()),
         action: "Sync".to_owned(),

@@ -1,17 +1,15 @@
-//! One task per scope: it gathers the wishes of all objects, makes at most one request at a time, and answers each of
-//! them with a report. The only place that calls Cloudflare.
+//! One task per scope: it gathers the wishes of all objects, decides when to look, and serves one credential at a time,
+//! so that at most one request is under way. What it does then is in `round`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use tracing::{info, warn};
 
 use super::{
     context::Context,
@@ -19,38 +17,71 @@ use super::{
     secrets::{self, SecretError},
 };
 use crate::{
-    api::{CredentialRef, Flags, Hostname, LastResponse, Reason, Scope},
-    cloudflare::{Credential, Failure, Read},
-    sync::{self, Problem, Report, View, Wish},
+    api::{CredentialRef, Hostname, Scope},
+    sync::{self, Owners, Problem, View, Wish},
 };
 
 /// What is known through one credential reference, and when to look again.
 #[derive(Default)]
-struct Group {
-    view: View,
+pub(super) struct Group {
+    pub(super) view: View,
     /// When the next round is due; `None` until an object asks for one.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
     /// When the Secret is read again, to notice that it changed.
     poll: Option<Instant>,
-    /// Cloudflare told us not to come before.
-    not_before: Option<Instant>,
-    failures: u32,
-    looks: u32,
+    pub(super) failures: u32,
+    pub(super) looks: u32,
+    /// What is left of a refused batch that was halved; the last part is next.
+    pub(super) parts: Vec<BTreeSet<Hostname>>,
     /// What the Secret held when it was last read, as far as it takes to notice a change.
-    secret: Option<Result<u64, SecretError>>,
+    pub(super) secret: Option<Result<u64, SecretError>>,
+}
+
+impl Group {
+    /// When this group wants to be served again.
+    fn next(&self) -> Option<Instant> {
+        [self.due, self.poll].into_iter().flatten().min()
+    }
+
+    /// Somebody waits: at once.
+    fn hurry(&mut self) {
+        self.failures = 0;
+        self.looks = 0;
+        self.due = Some(Instant::now());
+    }
+}
+
+/// Cloudflare's lock on the scope: one for all credentials, so that one of them probes and the others wait.
+#[derive(Default)]
+pub(super) struct Busy {
+    pub(super) failures: u32,
+    pub(super) until: Option<Instant>,
 }
 
 pub(super) struct ScopeTask {
-    scope: Scope,
-    context: Arc<Context>,
+    pub(super) scope: Scope,
+    pub(super) context: Arc<Context>,
     inbox: mpsc::UnboundedReceiver<Message>,
-    wishes: BTreeMap<String, Wish>,
-    groups: BTreeMap<CredentialRef, Group>,
+    pub(super) wishes: BTreeMap<String, Wish>,
+    pub(super) groups: BTreeMap<CredentialRef, Group>,
+    pub(super) owners: Owners,
+    /// Whether `owners` has to be decided anew.
+    pub(super) claims_changed: bool,
+    pub(super) busy: Busy,
 }
 
 impl ScopeTask {
     pub(super) fn new(scope: Scope, context: Arc<Context>, inbox: mpsc::UnboundedReceiver<Message>) -> Self {
-        Self { scope, context, inbox, wishes: BTreeMap::new(), groups: BTreeMap::new() }
+        Self {
+            scope,
+            context,
+            inbox,
+            wishes: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            owners: Owners::new(),
+            claims_changed: false,
+            busy: Busy::default(),
+        }
     }
 
     /// Serves the scope until nobody wants anything of it any more, or the program ends.
@@ -58,13 +89,13 @@ impl ScopeTask {
         let stop = self.context.stop.clone();
         loop {
             self.drain();
+            self.assign();
             if stop.is_cancelled() || (self.wishes.is_empty() && self.context.scopes.close(&self.scope, &self.inbox)) {
                 return;
             }
-            let now = Instant::now();
             let next = self.groups.iter().filter_map(|(at, group)| Some((group.next()?, at.clone()))).min();
             match next {
-                Some((when, at)) if when <= now => self.serve(&at).await,
+                Some((when, at)) if when <= Instant::now() => self.serve(&at).await,
                 next => {
                     let wake = async {
                         match next {
@@ -83,7 +114,7 @@ impl ScopeTask {
     }
 
     /// Takes in everything that was filed meanwhile: it becomes part of the batch that is about to be planned.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
             self.take(message);
         }
@@ -98,40 +129,36 @@ impl ScopeTask {
 
     fn file(&mut self, mut wish: Wish) {
         let former = self.wishes.get(&wish.uid);
-        if let Some(former) = former.filter(|former| former.spec == wish.spec) {
-            // What this task proved itself is newer than what a cached status says.
-            wish.applied |= former.applied;
-            wish.established.extend(former.established.iter().cloned());
-            if former.reconcile_at == wish.reconcile_at && former.generation == wish.generation {
-                self.wishes.insert(wish.uid.clone(), wish);
-                return;
-            }
+        if let Some(former) = former {
+            wish.succeed(former);
         }
+        let same = former.is_some_and(|former| {
+            former.spec == wish.spec && former.generation == wish.generation && former.reconcile_at == wish.reconcile_at
+        });
         let at = wish.spec.credential.clone();
+        let left = former.map(|former| former.spec.credential.clone()).filter(|left| *left != at);
         let suspended = wish.spec.suspend;
-        let left = self.wishes.insert(wish.uid.clone(), wish).map(|former| former.spec.credential);
-        if left.is_some_and(|left| left != at) {
-            self.drop_empty_groups();
-        }
-        if suspended {
+        let listed: BTreeSet<Hostname> = wish.spec.settings.keys().cloned().collect();
+        self.wishes.insert(wish.uid.clone(), wish);
+        if same {
             return;
         }
-        let group = self.groups.entry(at.clone()).or_default();
-        group.hurry();
-        if group.due > Some(Instant::now()) {
-            self.answer(&at);
+        self.claims_changed = true;
+        if left.is_some() {
+            self.drop_empty_groups();
+        }
+        if !suspended {
+            let group = self.groups.entry(at).or_default();
+            group.view.repairs.retain(|hostname, _| !listed.contains(hostname));
+            group.hurry();
+            self.busy.until = None;
         }
     }
 
     fn forget(&mut self, uid: &str) {
-        let Some(gone) = self.wishes.remove(uid) else { return };
-        self.drop_empty_groups();
-        // Whoever waits for one of its hostnames may have it now.
-        for wish in self.wishes.values() {
-            let waits = wish.spec.settings.keys().any(|hostname| gone.spec.settings.contains_key(hostname));
-            if let Some(group) = self.groups.get_mut(&wish.spec.credential).filter(|_| waits) {
-                group.hurry();
-            }
+        if self.wishes.remove(uid).is_some() {
+            self.claims_changed = true;
+            self.drop_empty_groups();
         }
     }
 
@@ -140,30 +167,55 @@ impl ScopeTask {
         self.groups.retain(|at, _| used.contains(at));
     }
 
+    /// Decides who owns what, when something that matters for it has changed. Whoever gains a hostname is served at
+    /// once; so is whoever loses one, unless it is in trouble anyway.
+    pub(super) fn assign(&mut self) {
+        if !std::mem::take(&mut self.claims_changed) {
+            return;
+        }
+        let groups = &self.groups;
+        let owners = sync::owners(self.wishes.values(), |wish, hostname, flags| {
+            groups.get(&wish.spec.credential).is_some_and(|group| group.view.stands_back(hostname, flags))
+        });
+        let moved = owners.iter().filter_map(|(hostname, owner)| {
+            let former = self.owners.get(hostname)?;
+            (former != owner).then_some([(former, false), (owner, true)])
+        });
+        for (uid, gained) in moved.flatten() {
+            let group = self.wishes.get(uid).and_then(|wish| self.groups.get_mut(&wish.spec.credential));
+            if let Some(group) = group.filter(|group| gained || group.view.problem.is_none()) {
+                group.hurry();
+            }
+        }
+        self.owners = owners;
+    }
+
     /// Does what is due for one credential reference: a round, or just a look at the Secret.
     async fn serve(&mut self, at: &CredentialRef) {
-        if !self.wishes.values().any(|wish| wish.spec.credential == *at && !wish.spec.suspend) {
+        if self.members(at).next().is_none() {
             self.groups.remove(at);
             return;
         }
-        let credential = secrets::read(&self.context.requests, at).await;
-        let secret = credential.as_ref().map(|credential| self.context.limits.fingerprint(credential));
-        let limited = secret.as_ref().ok().and_then(|fingerprint| self.context.limits.until(*fingerprint));
-        let secret = Some(secret.map_err(Clone::clone));
+        let context = self.context.clone();
+        let is_due = |group: &Group| group.due.is_some_and(|due| due <= Instant::now());
+        // Before the Secret is read, so that it is fresh when the round begins. The semaphore is never closed.
+        let _place = if self.groups.get(at).is_some_and(is_due) { context.rounds.acquire().await.ok() } else { None };
+        let credential = secrets::read(&context.requests, at).await;
         let group = self.groups.entry(at.clone()).or_default();
         let now = Instant::now();
-        group.poll = Some(now + self.context.settings.secret_poll);
+        group.poll = Some(now + context.settings.secret_poll);
+        if let Err(SecretError::Unreadable(_)) = credential {
+            // That the API server has a bad moment says nothing about the Secret, and cannot be reported either.
+            group.due = group.due.map(|due| due.max(now + secrets::PAUSE));
+            return;
+        }
+        let secret = Some(credential.as_ref().map(|token| context.limits.fingerprint(token)).map_err(Clone::clone));
         if group.secret.is_some() && group.secret != secret {
+            group.view.rejected.clear();
             group.hurry();
         }
         group.secret = secret;
-        if group.due.is_none_or(|due| due > now) {
-            return;
-        }
-        if let Some(until) = limited {
-            group.not_before = Some(until);
-            let wait = Some(until.saturating_duration_since(now));
-            self.fail(at, Problem { reason: Reason::RateLimited, code: None, wait, detail: None }, None);
+        if !is_due(group) {
             return;
         }
         match credential {
@@ -172,195 +224,8 @@ impl ScopeTask {
         }
     }
 
-    /// GET, plan, PUT, GET. Every way out of it sets when to look again, and answers all objects of the group.
-    async fn round(&mut self, at: &CredentialRef, credential: &Credential) {
-        let context = self.context.clone();
-        // The semaphore is never closed.
-        let _place = context.rounds.acquire().await.ok();
-        if !self.look(at, credential).await {
-            return;
-        }
-        self.drain();
-        let entries = self.plan(at);
-        let write = !entries.is_empty() && !context.stop.is_cancelled();
-        if !write || (self.write(at, credential, entries).await && self.look(at, credential).await) {
-            self.settle(at);
-        }
-    }
-
-    async fn look(&mut self, at: &CredentialRef, credential: &Credential) -> bool {
-        let started = Instant::now();
-        match self.context.cloudflare.get(&self.scope, credential).await {
-            Ok(Read { list, response }) => {
-                self.log(&response, started, "read");
-                self.view(at).read(list, response, Instant::now().into_std());
-                true
-            }
-            Err(failure) => {
-                self.refused(at, failure, started);
-                false
-            }
-        }
-    }
-
-    fn plan(&self, at: &CredentialRef) -> BTreeMap<Hostname, Flags> {
-        let Some(group) = self.groups.get(at) else { return BTreeMap::new() };
-        let owners = sync::owners(self.wishes.values());
-        sync::plan(self.members(at), &owners, &group.view)
-    }
-
-    /// Sends the entries. A refused batch is halved until the refused entries stand alone, so that one bad hostname
-    /// holds up none of its neighbours.
-    async fn write(&mut self, at: &CredentialRef, credential: &Credential, entries: BTreeMap<Hostname, Flags>) -> bool {
-        let mut batches = vec![entries];
-        while let Some(mut batch) = batches.pop() {
-            let started = Instant::now();
-            match self.context.cloudflare.put(&self.scope, credential, &batch).await {
-                Ok(response) => {
-                    self.log(&response, started, "wrote");
-                    self.view(at).accepted(batch, response, started.into_std());
-                }
-                Err(failure) if blames_an_entry(&failure) => {
-                    self.log_failure(&failure, started);
-                    let middle = batch.keys().nth(batch.len() / 2).cloned();
-                    match middle.filter(|_| batch.len() > 1) {
-                        Some(middle) => {
-                            let upper = batch.split_off(&middle);
-                            batches.extend([upper, batch]);
-                        }
-                        None => self.view(at).refused(batch, failure, started.into_std()),
-                    }
-                }
-                Err(failure) => {
-                    self.refused(at, failure, started);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn view(&mut self, at: &CredentialRef) -> &mut View {
-        &mut self.groups.entry(at.clone()).or_default().view
-    }
-
-    fn refused(&mut self, at: &CredentialRef, failure: Failure, started: Instant) {
-        self.log_failure(&failure, started);
-        let refusal = failure.refusal;
-        if let (Some(wait), Some(Ok(fingerprint))) =
-            (refusal.wait, self.groups.get(at).and_then(|group| group.secret.as_ref()))
-        {
-            self.context.limits.block(*fingerprint, Instant::now() + wait);
-        }
-        let problem =
-            Problem { reason: refusal.reason, code: refusal.code, wait: refusal.wait, detail: failure.detail };
-        self.fail(at, problem, Some(failure.response));
-    }
-
-    /// Ends a round that did not come to its end.
-    fn fail(&mut self, at: &CredentialRef, problem: Problem, response: Option<LastResponse>) {
-        let now = Instant::now();
-        let group = self.groups.entry(at.clone()).or_default();
-        group.failures = group.failures.saturating_add(1);
-        let wait = sync::delay(problem.reason, group.failures, problem.wait, fastrand::f64());
-        group.due = Some(now + wait);
-        if problem.wait.is_some() {
-            group.not_before = group.due;
-        }
-        if response.is_some() {
-            group.view.response = response;
-        }
-        group.view.problem = Some(problem);
-        self.answer(at);
-    }
-
-    /// Ends a round whose last step was a read.
-    fn settle(&mut self, at: &CredentialRef) {
-        let now = Instant::now();
-        let interval = self.members(at).filter_map(|wish| wish.spec.interval).min();
-        let interval = interval.unwrap_or(self.context.settings.default_interval);
-        let group = self.groups.entry(at.clone()).or_default();
-        group.failures = 0;
-        group.not_before = None;
-        group.due = Some(if group.view.sent.is_empty() {
-            group.looks = 0;
-            now + spread(interval)
-        } else {
-            group.looks = group.looks.saturating_add(1);
-            now + sync::propagation_delay(group.looks)
-        });
-        self.answer(at);
-    }
-
-    fn members<'a>(&'a self, at: &'a CredentialRef) -> impl Iterator<Item = &'a Wish> {
+    /// The objects that are served through one credential reference.
+    pub(super) fn members<'a>(&'a self, at: &'a CredentialRef) -> impl Iterator<Item = &'a Wish> {
         self.wishes.values().filter(move |wish| wish.spec.credential == *at && !wish.spec.suspend)
     }
-
-    /// Hands out the reports of all objects of a group; those that say something new wake a reconcile.
-    fn answer(&mut self, at: &CredentialRef) {
-        let Some(group) = self.groups.get(at) else { return };
-        let owners = sync::owners(self.wishes.values());
-        let holder = |owner: &str| self.wishes.get(owner).map(|wish| wish.key.clone());
-        let reports: Vec<(String, Report)> =
-            self.members(at).map(|wish| (wish.uid.clone(), sync::report(wish, &owners, holder, &group.view))).collect();
-        for (uid, report) in reports {
-            let Some(wish) = self.wishes.get_mut(&uid) else { continue };
-            wish.learn(&report);
-            self.context.scopes.answer(&wish.key, &uid, report);
-        }
-    }
-
-    fn log(&self, response: &LastResponse, started: Instant, did: &str) {
-        info!(
-            scope = %self.scope,
-            method = %response.method,
-            status = response.http_status,
-            ray = response.ray_id.as_deref(),
-            took_ms = millis(started),
-            "{did} the settings"
-        );
-    }
-
-    fn log_failure(&self, failure: &Failure, started: Instant) {
-        warn!(
-            scope = %self.scope,
-            method = %failure.response.method,
-            status = failure.response.http_status,
-            reason = %failure.refusal.reason,
-            code = failure.refusal.code,
-            ray = failure.response.ray_id.as_deref(),
-            detail = failure.detail.as_deref(),
-            took_ms = millis(started),
-            "no success"
-        );
-    }
-}
-
-impl Group {
-    /// When this group wants to be served again.
-    fn next(&self) -> Option<Instant> {
-        [self.due, self.poll].into_iter().flatten().min()
-    }
-
-    /// Somebody waits: at once, unless Cloudflare itself named a time.
-    fn hurry(&mut self) {
-        let now = Instant::now();
-        self.failures = 0;
-        self.looks = 0;
-        self.due = Some(self.not_before.map_or(now, |not_before| not_before.max(now)));
-    }
-}
-
-/// Whether the request was refused for what it names, not for who sent it or where.
-fn blames_an_entry(failure: &Failure) -> bool {
-    matches!(failure.refusal.reason, Reason::Rejected | Reason::HostnameNotInScope)
-}
-
-fn millis(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Ten per cent either way, so that scopes do not all look at the same moment.
-fn spread(interval: Duration) -> Duration {
-    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -39,6 +39,7 @@ pub(super) struct Scopes {
     state: Mutex<State>,
     tasks: TaskTracker,
     delivered: Notify,
+    filed: Notify,
     wake: Wake,
     /// Told when a scope task ended in a panic.
     failed: mpsc::UnboundedSender<Scope>,
@@ -50,23 +51,48 @@ struct State {
     objects: HashMap<String, Place>,
     /// Objects with a report that no reconcile has written yet.
     undelivered: HashSet<String>,
+    /// Every object that the watches show, by UID: a wish of any other comes too late.
+    live: HashMap<String, Live>,
+    /// Objects that the watches have handed on and no reconcile has filed.
+    queued: HashSet<ObjectKey>,
 }
 
 /// What is remembered of one object, by UID.
 struct Place {
-    namespace: String,
     scope: Scope,
     generation: i64,
     since: Instant,
     report: Option<Report>,
-    /// The status that was written last, with the `resourceVersion` that it was written over: until the watch shows a
-    /// newer one, the cached status is stale and this one counts.
-    written: Option<(String, MtlsHostnameSettingsStatus)>,
+    /// The status that was written last, until the watch shows it.
+    written: Option<Written>,
 }
+
+struct Live {
+    namespace: String,
+    /// Changes when the object needs a look.
+    mark: Option<u64>,
+}
+
+struct Written {
+    /// Versions that are older than what was written; while the cache shows one of them, its status is stale.
+    stale: Vec<String>,
+    version: String,
+    status: MtlsHostnameSettingsStatus,
+}
+
+/// Longest that a round waits for a crowd of objects to be filed.
+const CROWD: Duration = Duration::from_secs(1);
 
 impl Scopes {
     pub(super) fn new(wake: Wake, failed: mpsc::UnboundedSender<Scope>) -> Self {
-        Self { state: Mutex::default(), tasks: TaskTracker::new(), delivered: Notify::new(), wake, failed }
+        Self {
+            state: Mutex::default(),
+            tasks: TaskTracker::new(),
+            delivered: Notify::new(),
+            filed: Notify::new(),
+            wake,
+            failed,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -77,8 +103,12 @@ impl Scopes {
     pub(super) fn file(context: &Arc<Context>, wish: Wish) -> Filed {
         let scopes = &context.scopes;
         let mut state = scopes.state();
+        let state = &mut *state;
+        if !state.live.contains_key(&wish.uid) {
+            // Deleted since this reconcile began: whoever forgot it must not be overtaken.
+            return Filed { report: None, waiting: Duration::ZERO };
+        }
         let place = state.objects.entry(wish.uid.clone()).or_insert_with(|| Place {
-            namespace: wish.key.namespace.clone(),
             scope: wish.spec.scope.clone(),
             generation: wish.generation,
             since: Instant::now(),
@@ -88,6 +118,9 @@ impl Scopes {
         if place.generation != wish.generation {
             place.generation = wish.generation;
             place.since = Instant::now();
+            // A report about a former generation is not written any more.
+            state.undelivered.remove(&wish.uid);
+            scopes.delivered.notify_waiters();
         }
         let filed = Filed {
             report: place.report.clone().filter(|report| report.generation == wish.generation),
@@ -100,7 +133,11 @@ impl Scopes {
         }
         let inbox = state.inboxes.entry(scope).or_insert_with_key(|scope| scopes.start(context, scope));
         // A closed inbox means that the task panicked; the program is ending then.
+        let filed_now = state.queued.remove(&wish.key) && state.queued.is_empty();
         inbox.send(Message::File(Box::new(wish))).ok();
+        if filed_now {
+            scopes.filed.notify_waiters();
+        }
         filed
     }
 
@@ -114,6 +151,46 @@ impl Scopes {
             }
         });
         sender
+    }
+
+    /// The watch shows an object; whether it needs a look, which its reconcile then takes.
+    pub(super) fn seen(&self, key: ObjectKey, uid: &str, mark: Option<u64>) -> bool {
+        let mut state = self.state();
+        let live = Live { namespace: key.namespace.clone(), mark };
+        let news = state.live.insert(uid.to_owned(), live).is_none_or(|former| former.mark != mark);
+        if news {
+            state.queued.insert(key);
+        }
+        news
+    }
+
+    /// A reconcile has filed what an object wants, or found that it wants nothing.
+    pub(super) fn reconciled(&self, key: &ObjectKey) {
+        let mut state = self.state();
+        if state.queued.remove(key) && state.queued.is_empty() {
+            self.filed.notify_waiters();
+        }
+    }
+
+    /// Waits until everything that the watches have handed on is filed, so that a crowd becomes one batch.
+    pub(super) async fn quiet(&self) {
+        let quiet = async {
+            loop {
+                let filed = self.filed.notified();
+                if self.state().queued.is_empty() {
+                    return;
+                }
+                filed.await;
+            }
+        };
+        tokio::time::timeout(CROWD, quiet).await.ok();
+    }
+
+    /// An object is gone from the watch: deleted, or not selected any more.
+    pub(super) fn gone(&self, key: &ObjectKey, uid: &str) {
+        self.reconciled(key);
+        self.state().live.remove(uid);
+        self.forget(uid);
     }
 
     /// Forgets an object: its hostnames are free.
@@ -130,10 +207,11 @@ impl Scopes {
 
     /// Forgets every object of a namespace (of all, where `None`) that `known` does not know.
     pub(super) fn forget_all_but(&self, namespace: Option<&str>, known: impl Fn(&str) -> bool) {
-        let here = |place: &Place| namespace.is_none_or(|namespace| place.namespace == namespace);
-        let state = self.state();
-        let objects = state.objects.iter().filter(|(uid, place)| here(place) && !known(uid));
+        let here = |place: &str| namespace.is_none_or(|namespace| place == namespace);
+        let mut state = self.state();
+        let objects = state.live.iter().filter(|(uid, live)| here(&live.namespace) && !known(uid));
         let gone: Vec<String> = objects.map(|(uid, _)| uid.clone()).collect();
+        state.live.retain(|uid, live| !here(&live.namespace) || known(uid));
         drop(state);
         for uid in gone {
             self.forget(&uid);
@@ -144,7 +222,8 @@ impl Scopes {
     pub(super) fn answer(&self, key: &ObjectKey, uid: &str, report: Report) {
         let mut state = self.state();
         let Some(place) = state.objects.get_mut(uid) else { return };
-        if place.report.as_ref().is_some_and(|former| former.says_the_same(&report)) {
+        let outdated = place.generation != report.generation;
+        if outdated || place.report.as_ref().is_some_and(|former| former.says_the_same(&report)) {
             return;
         }
         place.report = Some(report);
@@ -153,23 +232,30 @@ impl Scopes {
         (self.wake)(ObjectRef::new(&key.name).within(&key.namespace));
     }
 
-    /// The newest report of an object stands in its status.
-    pub(super) fn delivered(&self, uid: &str) {
-        if self.state().undelivered.remove(uid) {
+    /// A report of an object stands in its status; if there is a newer one, that one is still to come.
+    pub(super) fn delivered(&self, uid: &str, report: &Report) {
+        let mut state = self.state();
+        let newest = state.objects.get(uid).and_then(|place| place.report.as_ref()) == Some(report);
+        if newest && state.undelivered.remove(uid) {
             self.delivered.notify_waiters();
         }
     }
 
-    /// The status that was written over this `resourceVersion`, if the watch has not shown it yet.
-    pub(super) fn written_over(&self, uid: &str, version: &str) -> Option<MtlsHostnameSettingsStatus> {
-        let state = self.state();
-        let (over, status) = state.objects.get(uid)?.written.as_ref()?;
-        (over == version).then(|| status.clone())
+    /// The status that was written last, when the cache still shows an older version of the object.
+    pub(super) fn newer_status(&self, uid: &str, cached: &str) -> Option<MtlsHostnameSettingsStatus> {
+        let mut state = self.state();
+        let place = state.objects.get_mut(uid)?;
+        let written = place.written.take_if(|written| !written.stale.iter().any(|version| version == cached));
+        if written.is_some() { None } else { place.written.as_ref().map(|written| written.status.clone()) }
     }
 
-    pub(super) fn wrote_over(&self, uid: &str, version: &str, status: MtlsHostnameSettingsStatus) {
+    /// Notes what was written over the cached version, and the version that came of it.
+    pub(super) fn wrote(&self, uid: &str, cached: &str, version: String, status: MtlsHostnameSettingsStatus) {
         if let Some(place) = self.state().objects.get_mut(uid) {
-            place.written = Some((version.to_owned(), status));
+            let former = place.written.take();
+            let mut stale = former.map(|former| [former.stale, vec![former.version]].concat()).unwrap_or_default();
+            stale.push(cached.to_owned());
+            place.written = Some(Written { stale, version, status });
         }
     }
 

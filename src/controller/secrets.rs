@@ -1,11 +1,12 @@
 //! Credentials from Secrets: read by name, with a parser of our own, and never kept longer than a round.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kube::{Client, core::Request};
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -46,8 +47,19 @@ struct SecretData {
     data: Option<BTreeMap<String, Zeroizing<String>>>,
 }
 
+/// How long to wait after the API server could not be read from.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
+/// Longest that reading a credential may take, two Secrets included.
+const DEADLINE: Duration = Duration::from_secs(15);
+
 /// Reads the credential that an object refers to.
 pub(super) async fn read(client: &Client, reference: &CredentialRef) -> Result<Credential, SecretError> {
+    let (KeyRef::ApiToken(key) | KeyRef::GlobalApiKey { key, .. }) = &reference.key;
+    let late = |_| Err(SecretError::Unreadable(key.name.clone()));
+    timeout(DEADLINE, read_now(client, reference)).await.unwrap_or_else(late)
+}
+
+async fn read_now(client: &Client, reference: &CredentialRef) -> Result<Credential, SecretError> {
     let namespace = &reference.namespace;
     match &reference.key {
         KeyRef::ApiToken(token) => {

@@ -1,6 +1,6 @@
 //! The watch streams, one per namespace, each with a backoff of its own.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::ready, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use kube::{
@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{Guarded, context::Context};
 use crate::{
-    api::{CRD_NAME, RECONCILE_AT},
+    api::{CRD_NAME, ObjectKey, RECONCILE_AT},
     ops::Health,
 };
 
@@ -70,32 +70,49 @@ pub(super) fn objects(
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let config = watcher::Config { label_selector: selector, ..watcher::Config::default() }.streaming_lists();
+    // A plain list, in pages: not every supported API server streams lists, and kube does not fall back by itself.
+    let config = watcher::Config { label_selector: selector, ..watcher::Config::default() };
     let (store, writer) = reflector::store();
     let known = store.clone();
     let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
     health.expect_watch(&place);
+    let scopes = context.clone();
     let stream = watcher::watcher(api, config)
         .backoff(backoff(Duration::from_millis(500), Duration::from_secs(10)))
         .modify(prune)
         .reflect(writer)
-        .inspect_ok(move |event| match event {
-            Event::Delete(object) => context.scopes.forget(object.meta().uid.as_deref().unwrap_or_default()),
+        .inspect_err(|error| warn!("{}", explain(error)))
+        // The cache shows the objects of a new list only when the list is complete: none of them is handed on before.
+        .map_ok(move |event| match event {
+            Event::Apply(object) => vec![object],
+            Event::Delete(object) => {
+                context.scopes.gone(&key(&object), uid(&object));
+                Vec::new()
+            }
             Event::InitDone => {
                 health.watch_synced(&place);
                 let objects = known.state();
-                let uids: HashSet<&str> = objects.iter().filter_map(|object| object.meta().uid.as_deref()).collect();
+                let uids: HashSet<&str> = objects.iter().map(|object| uid(object)).collect();
                 context.scopes.forget_all_but(namespace.as_deref(), |uid| uids.contains(uid));
+                objects.iter().map(|object| Guarded::clone(object)).collect()
             }
-            _ => {}
+            Event::Init | Event::InitApply(_) => Vec::new(),
         })
-        .inspect_err(|error| warn!("{}", explain(error)))
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look),
-            kube::runtime::PredicateConfig::default(),
-        );
+        .map_ok(|objects| futures::stream::iter(objects.into_iter().map(Ok)))
+        .try_flatten()
+        .try_filter(move |object| {
+            let mark = predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look);
+            ready(scopes.scopes.seen(key(object), uid(object), mark.hash_property(object)))
+        });
     (stream.boxed(), store)
+}
+
+fn key(object: &Guarded) -> ObjectKey {
+    ObjectKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
+
+fn uid(object: &Guarded) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
 }
 
 /// The cache keeps what is read, not what was written by whom and when.

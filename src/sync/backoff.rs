@@ -16,7 +16,7 @@ const fn seconds(count: u64) -> Duration {
 /// jitter on top, so that credentials do not come back all at once.
 #[must_use]
 pub fn delay(reason: Reason, failures: u32, wait: Option<Duration>, jitter: f64) -> Duration {
-    let jitter = jitter.clamp(0.0, 1.0);
+    let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
     if let Some(wait) = wait {
         return wait + seconds(1).mul_f64(jitter);
     }

@@ -3,12 +3,13 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 
 use super::outcome::Report;
-use crate::api::{Hostname, HostnameState, ObjectKey, Reason, ValidSpec};
+use crate::api::{Flags, Hostname, HostnameState, HostnameStatus, MtlsHostnameSettingsStatus, ObjectKey, ValidSpec};
 
 /// What one object wants from its scope, with what the decision about claims needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,43 +24,94 @@ pub struct Wish {
     pub created: Option<Timestamp>,
     /// What it wants.
     pub spec: ValidSpec,
-    /// Hostnames that its status shows as applied: claims that survive restarts.
+    /// Hostnames that were applied for this object: claims that survive restarts.
     pub established: BTreeSet<Hostname>,
-    /// Whether a status showed this generation's settings as applied once; a drift from then on is somebody else's.
-    pub applied: bool,
+    /// Hostnames that were proved to be as this spec wants them: a difference from then on is somebody else's doing.
+    pub settled: BTreeSet<Hostname>,
+    /// What the status has of each hostname; stands until this process has read the remote itself.
+    pub previous: Arc<[HostnameStatus]>,
     /// Value of the annotation that asks for a look now.
     pub reconcile_at: Option<String>,
 }
 
 impl Wish {
+    /// A wish as it follows from an object and what its status remembers.
+    #[must_use]
+    pub fn new(
+        key: ObjectKey,
+        uid: &str,
+        generation: i64,
+        created: Option<Timestamp>,
+        spec: ValidSpec,
+        status: &MtlsHostnameSettingsStatus,
+        reconcile_at: Option<String>,
+    ) -> Self {
+        let (mut established, mut settled) = (BTreeSet::new(), BTreeSet::new());
+        for known in &status.hostnames {
+            let Ok(hostname) = Hostname::parse(&known.hostname) else { continue };
+            let in_sync = known.state == HostnameState::InSync;
+            if !in_sync && known.state != HostnameState::Drifted {
+                continue;
+            }
+            let same_spec = status.observed_generation == Some(generation);
+            let same_flags = in_sync && spec.settings.get(&hostname) == Some(&known.remote.unwrap_or_default());
+            if same_spec || same_flags {
+                settled.insert(hostname.clone());
+            }
+            established.insert(hostname);
+        }
+        let previous = status.hostnames.clone().into();
+        let uid = uid.to_owned();
+        // An annotation that was taken away asks for nothing, and what was acknowledged stays acknowledged.
+        let reconcile_at = reconcile_at.or_else(|| status.last_handled_reconcile_at.clone());
+        Self { key, uid, generation, created, spec, established, settled, previous, reconcile_at }
+    }
+
+    /// Takes over what this process proved about the object's former wish, which is newer than a cached status.
+    pub fn succeed(&mut self, former: &Self) {
+        let still_listed = |hostname: &&Hostname| self.spec.settings.contains_key(*hostname);
+        self.established.extend(former.established.iter().filter(still_listed).cloned());
+        let wants = |spec: &ValidSpec, hostname: &Hostname| spec.settings.get(hostname).copied();
+        let unchanged = |hostname: &&Hostname| wants(&self.spec, hostname) == wants(&former.spec, hostname);
+        self.settled.extend(former.settled.iter().filter(unchanged).cloned());
+    }
+
     /// Takes in what a report about this wish proved.
     pub fn learn(&mut self, report: &Report) {
-        self.applied |= report.reason == Reason::InSync;
         let proved = report.hostnames.iter().filter(|hostname| hostname.state == HostnameState::InSync);
-        self.established.extend(proved.filter_map(|hostname| Hostname::parse(&hostname.hostname).ok()));
+        for hostname in proved.filter_map(|hostname| Hostname::parse(&hostname.hostname).ok()) {
+            self.settled.insert(hostname.clone());
+            self.established.insert(hostname);
+        }
     }
 }
 
 /// The UID of each hostname's owner.
-pub type Owners<'a> = BTreeMap<&'a Hostname, &'a str>;
+pub type Owners = BTreeMap<Hostname, String>;
 
-/// Decides the owner of every hostname that any wish lists: an established claim first, then the oldest object, then
-/// `namespace/name`. Depends on nothing but the set of wishes.
-pub fn owners<'a>(wishes: impl IntoIterator<Item = &'a Wish>) -> Owners<'a> {
-    let mut best: BTreeMap<&Hostname, &Wish> = BTreeMap::new();
+/// Decides the owner of every hostname that any wish lists: an established claim first, then one that does not stand
+/// back, then the oldest object, then `namespace/name`. Depends on nothing but the set of wishes and who stands back: a
+/// claim that was never applied and that Cloudflare refused must not block the next one.
+pub fn owners<'a>(
+    wishes: impl IntoIterator<Item = &'a Wish>,
+    stands_back: impl Fn(&Wish, &Hostname, Flags) -> bool,
+) -> Owners {
+    let mut best = BTreeMap::new();
     for wish in wishes {
-        for hostname in wish.spec.settings.keys() {
-            let rank = |wish: &'a Wish| {
-                (Reverse(wish.established.contains(hostname)), wish.created, &wish.key, wish.uid.as_str())
-            };
-            best.entry(hostname)
-                .and_modify(|holder| {
-                    if rank(wish) < rank(holder) {
-                        *holder = wish;
-                    }
-                })
-                .or_insert(wish);
+        for (hostname, &flags) in &wish.spec.settings {
+            let established = wish.established.contains(hostname);
+            let rank = (
+                Reverse(established),
+                !established && stands_back(wish, hostname, flags),
+                wish.created,
+                &wish.key,
+                wish.uid.as_str(),
+            );
+            best.entry(hostname).and_modify(|holder| *holder = rank.min(*holder)).or_insert(rank);
         }
     }
-    best.into_iter().map(|(hostname, wish)| (hostname, wish.uid.as_str())).collect()
+    best.into_iter().map(|(hostname, (.., uid))| (hostname.clone(), uid.to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
     index::{Owners, Wish},
-    plan::{View, remote_flags},
+    plan::{Rejection, View},
 };
-use crate::api::{
-    Class, Flags, Hostname, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ObjectKey, Reason,
-    SyncMode,
+use crate::{
+    api::{
+        Class, Flags, Hostname, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ObjectKey,
+        Reason, SyncMode,
+    },
+    cloudflare::RemoteList,
 };
 
 /// What kept a round from its end, for all objects that it served.
@@ -64,32 +67,24 @@ fn timeless_response(mut response: LastResponse) -> LastResponse {
 
 /// Judges one object from what is known of the remote through its credential.
 pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<ObjectKey>, view: &View) -> Report {
-    let state = |hostname: &Hostname, wanted: Flags| -> HostnameState {
-        if owners.get(hostname) != Some(&wish.uid.as_str()) {
-            return HostnameState::Conflicted;
-        }
-        match &view.remote {
-            Some(remote) if remote_flags(remote, hostname) == wanted => HostnameState::InSync,
-            _ if view.rejection(hostname, wanted).is_some() => HostnameState::Rejected,
-            Some(_) if view.is_under_way(hostname, wanted) => HostnameState::Pending,
-            Some(_) if wish.applied || wish.spec.mode == SyncMode::Observe => HostnameState::Drifted,
-            _ => HostnameState::Pending,
+    let hostnames: Vec<HostnameStatus> = match &view.remote {
+        None => carried_over(wish, &wish.previous),
+        Some(remote) => {
+            let settings = wish.spec.settings.iter();
+            settings
+                .map(|(hostname, &wanted)| HostnameStatus {
+                    hostname: hostname.as_str().to_owned(),
+                    state: state(wish, owners, view, remote, hostname, wanted),
+                    remote: remote.get(hostname.as_str()).copied(),
+                })
+                .collect()
         }
     };
-    let hostnames: Vec<HostnameStatus> = wish
-        .spec
-        .settings
-        .iter()
-        .map(|(hostname, &wanted)| HostnameStatus {
-            hostname: hostname.as_str().to_owned(),
-            state: state(hostname, wanted),
-            remote: view.remote.as_ref().and_then(|remote| remote.get(hostname.as_str()).copied()),
-        })
-        .collect();
-    let (reason, message) = verdict(wish, owners, holder, view, &hostnames);
+    let refusal = refusal(wish, owners, view);
+    let (reason, message) = verdict(wish, owners, holder, view, refusal, &hostnames);
     // While a refusal stands, its answer is what a person needs to see, not the reads that came after it.
-    let refusal = wish.spec.settings.iter().find_map(|(hostname, &wanted)| view.rejection(hostname, wanted));
-    let response = refusal.filter(|_| view.problem.is_none()).map(|rejection| LastResponse::clone(&rejection.response));
+    let response =
+        refusal.filter(|_| view.problem.is_none()).map(|(_, refusal)| LastResponse::clone(&refusal.response));
     Report {
         generation: wish.generation,
         reason,
@@ -100,11 +95,48 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
     }
 }
 
+fn is_owner(wish: &Wish, owners: &Owners, hostname: &Hostname) -> bool {
+    owners.get(hostname) == Some(&wish.uid)
+}
+
+fn state(
+    wish: &Wish,
+    owners: &Owners,
+    view: &View,
+    remote: &RemoteList,
+    hostname: &Hostname,
+    wanted: Flags,
+) -> HostnameState {
+    if !is_owner(wish, owners, hostname) {
+        HostnameState::Conflicted
+    } else if view.is_proved(remote, hostname, wanted) {
+        HostnameState::InSync
+    } else if view.rejection(hostname, wanted).is_some() {
+        HostnameState::Rejected
+    } else if view.is_under_way(hostname, wanted) {
+        HostnameState::Pending
+    } else if wish.settled.contains(hostname) || wish.spec.mode == SyncMode::Observe {
+        HostnameState::Drifted
+    } else {
+        HostnameState::Pending
+    }
+}
+
+/// The first entry of this object that Cloudflare refused and that is not there all the same.
+fn refusal<'a>(wish: &'a Wish, owners: &Owners, view: &'a View) -> Option<(&'a Hostname, &'a Rejection)> {
+    wish.spec.settings.iter().find_map(|(hostname, &wanted)| {
+        let stands = is_owner(wish, owners, hostname)
+            && !view.remote.as_ref().is_some_and(|remote| view.is_proved(remote, hostname, wanted));
+        view.rejection(hostname, wanted).filter(|_| stands).map(|rejection| (hostname, rejection))
+    })
+}
+
 fn verdict(
     wish: &Wish,
     owners: &Owners,
     holder: impl Fn(&str) -> Option<ObjectKey>,
     view: &View,
+    refusal: Option<(&Hostname, &Rejection)>,
     hostnames: &[HostnameStatus],
 ) -> (Reason, String) {
     if let Some(problem) = &view.problem {
@@ -114,23 +146,28 @@ fn verdict(
     if has(HostnameState::Conflicted) {
         return (Reason::HostnameConflict, conflict_message(wish, owners, holder));
     }
-    let mut rejections = wish.spec.settings.iter().filter_map(|(hostname, &wanted)| view.rejection(hostname, wanted));
-    if has(HostnameState::Rejected)
-        && let Some(rejection) = rejections.next()
-    {
-        return (rejection.refusal.reason, refusal_message(rejection.refusal.reason, rejection.refusal.code));
+    if let Some((hostname, Rejection { refusal, .. })) = refusal {
+        return (refusal.reason, format!("{hostname}: {}", refusal_message(refusal.reason, refusal.code)));
+    }
+    let fought = |hostname: &&Hostname| wish.settled.contains(*hostname) && view.is_fought_over(hostname);
+    if has(HostnameState::Drifted) && wish.spec.mode == SyncMode::Enforce {
+        return match wish.spec.settings.keys().find(fought) {
+            Some(hostname) => (
+                Reason::ForeignWriter,
+                format!(
+                    "{hostname} was repaired three times within an hour and is changed back each time: find out who else \
+                     writes it; a change of this object, or of its annotation cloudflare-mtls.dev/reconcile-at, tries again"
+                ),
+            ),
+            None => (Reason::Propagating, "Cloudflare differs from the spec; it is being repaired".to_owned()),
+        };
     }
     if has(HostnameState::Drifted) {
-        let text = match wish.spec.mode {
-            SyncMode::Enforce => "Cloudflare differs from the spec; it is being repaired",
-            SyncMode::Warn => "Cloudflare differs from the spec; syncMode Warn reports it and leaves it alone",
-            SyncMode::Observe => "Cloudflare differs from the spec; syncMode Observe writes nothing",
-        };
-        let reason = if wish.spec.mode == SyncMode::Enforce { Reason::Propagating } else { Reason::DriftDetected };
-        return (reason, format!("{text}: see status.hostnames"));
+        let text = format!("Cloudflare differs from the spec and syncMode {:?} leaves it alone", wish.spec.mode);
+        return (Reason::DriftDetected, format!("{text}: see status.hostnames"));
     }
     if has(HostnameState::Pending) {
-        return (Reason::Propagating, "Cloudflare accepted the settings; a read does not show them yet".to_owned());
+        return (Reason::Propagating, "the settings were sent to Cloudflare; a read does not show them yet".to_owned());
     }
     match wish.spec.mode {
         SyncMode::Observe => {
@@ -195,9 +232,9 @@ fn refusal_message(reason: Reason, code: Option<i64>) -> String {
         }
         Reason::NotEntitled => "Access with mutual TLS is not enabled for this account or not part of its plan",
         Reason::HostnameNotInScope => {
-            "a hostname lies outside this zone or account: remove it, or move it to an object for the zone that it is in"
+            "it lies outside this zone or account: remove it, or list it in an object for the zone that it is in"
         }
-        Reason::Rejected => "Cloudflare refused the settings: see status.lastResponse.errors",
+        Reason::Rejected => "Cloudflare refused the entry: see status.lastResponse.errors",
         other => return other.to_string(),
     };
     match code {
@@ -209,7 +246,9 @@ fn refusal_message(reason: Reason, code: Option<i64>) -> String {
 /// The report while the first answer is still to come.
 #[must_use]
 pub fn pending(wish: &Wish, previous: &MtlsHostnameSettingsStatus) -> Report {
-    without_look(wish, previous, Reason::Pending, "waiting for the first answer of Cloudflare")
+    let message = "waiting for the first answer of Cloudflare";
+    let handled = previous.last_handled_reconcile_at.clone();
+    Report { handled_reconcile_at: handled, ..without_look(wish, previous, Reason::Pending, message) }
 }
 
 /// The report of an object that asks to be left alone.
@@ -219,28 +258,32 @@ pub fn suspended(wish: &Wish, previous: &MtlsHostnameSettingsStatus) -> Report {
     without_look(wish, previous, Reason::Suspended, message)
 }
 
-/// What the object had is kept, since it is what the object owns.
 fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reason, message: &str) -> Report {
-    let known =
-        |hostname: &Hostname| previous.hostnames.iter().find(|known| known.hostname == hostname.as_str()).cloned();
-    let unknown = |hostname: &Hostname| HostnameStatus {
-        hostname: hostname.as_str().to_owned(),
-        state: HostnameState::Pending,
-        remote: None,
-    };
     Report {
         generation: wish.generation,
         reason,
         message: message.to_owned(),
-        hostnames: wish
-            .spec
-            .settings
-            .keys()
-            .map(|hostname| known(hostname).unwrap_or_else(|| unknown(hostname)))
-            .collect(),
+        hostnames: carried_over(wish, &previous.hostnames),
         response: previous.last_response.clone(),
         handled_reconcile_at: wish.reconcile_at.clone(),
     }
+}
+
+/// What the status had is kept, since it is what the object owns; but a state that was proved for other flags is not
+/// proved for these.
+fn carried_over(wish: &Wish, previous: &[HostnameStatus]) -> Vec<HostnameStatus> {
+    let carry = |(hostname, wanted): (&Hostname, &Flags)| {
+        let known = previous.iter().find(|known| known.hostname == hostname.as_str());
+        let outdated = |known: &HostnameStatus| {
+            known.state == HostnameState::InSync && known.remote.unwrap_or_default() != *wanted
+        };
+        HostnameStatus {
+            hostname: hostname.as_str().to_owned(),
+            state: known.filter(|known| !outdated(known)).map_or(HostnameState::Pending, |known| known.state.clone()),
+            remote: known.and_then(|known| known.remote),
+        }
+    };
+    wish.spec.settings.iter().map(carry).collect()
 }
 
 /// The report of an object that was stored but cannot be understood.

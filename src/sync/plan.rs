@@ -11,14 +11,19 @@ use super::{
     outcome::Problem,
 };
 use crate::{
-    api::{Flags, Hostname, LastResponse, SyncMode},
+    api::{Class, Flags, Hostname, LastResponse, Reason, SyncMode},
     cloudflare::{Failure, Refusal, RemoteList},
 };
 
 /// How long an accepted write may stay invisible before it is sent again.
 const LOST_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The same for a write that got no clear answer: it may be on its way, or may never have arrived.
+const DOUBTED_AFTER: Duration = Duration::from_secs(10);
 /// How long a refused entry rests before it is tried again unchanged.
 const REJECTED_FOR: Duration = Duration::from_secs(60 * 60);
+/// How often a hostname is repaired within that time before it is left to whoever keeps changing it.
+const MOST_REPAIRS: usize = 3;
+const REPAIRS_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// What is known of the remote list through one credential, from one round to the next.
 #[derive(Debug, Default)]
@@ -27,23 +32,25 @@ pub struct View {
     pub remote: Option<RemoteList>,
     /// What kept the last round from its end.
     pub problem: Option<Problem>,
-    /// Entries that Cloudflare accepted and that no read has shown yet.
+    /// Entries that were sent and that no read has shown yet.
     pub sent: BTreeMap<Hostname, Sent>,
     /// Entries that Cloudflare refused.
     pub rejected: BTreeMap<Hostname, Rejection>,
+    /// When drift of a hostname was repaired.
+    pub repairs: BTreeMap<Hostname, Vec<Instant>>,
     /// The last answer.
     pub response: Option<LastResponse>,
 }
 
-/// An accepted entry on its way.
+/// An entry on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// What was sent.
     pub flags: Flags,
     /// What the read before the write had.
     pub before: Flags,
-    /// When it was sent.
-    pub at: Instant,
+    /// When it counts as lost.
+    pub lost_at: Instant,
 }
 
 /// An entry that Cloudflare refused.
@@ -66,36 +73,66 @@ pub(super) fn remote_flags(remote: &RemoteList, hostname: &Hostname) -> Flags {
 
 impl View {
     /// Takes in a list that was just read, and forgets what it settles: writes that arrived, were overtaken by somebody
-    /// else or are lost, and refusals that are old.
+    /// else or are lost, and refusals and repairs that are old.
     pub fn read(&mut self, remote: RemoteList, response: LastResponse, now: Instant) {
         self.sent.retain(|hostname, sent| {
-            remote_flags(&remote, hostname) == sent.before && now.duration_since(sent.at) < LOST_AFTER
+            let seen = remote_flags(&remote, hostname);
+            seen != sent.flags && seen == sent.before && now < sent.lost_at
         });
         self.rejected.retain(|_, rejection| now.duration_since(rejection.at) < REJECTED_FOR);
+        self.repairs.retain(|_, times| {
+            times.retain(|at| now.duration_since(*at) < REPAIRS_WITHIN);
+            !times.is_empty()
+        });
         self.problem = None;
         self.response = Some(response);
         self.remote = Some(remote);
     }
 
-    /// Notes entries that Cloudflare accepted: they are on their way until a read shows them.
-    pub fn accepted(&mut self, entries: BTreeMap<Hostname, Flags>, response: LastResponse, at: Instant) {
-        let remote = self.remote.get_or_insert_default();
-        let sent = entries.into_iter().map(|(hostname, flags)| {
-            let before = remote_flags(remote, &hostname);
-            (hostname, Sent { flags, before, at })
-        });
-        self.sent.extend(sent);
+    /// Notes entries that Cloudflare accepted: they are on their way until a read shows them. `repaired` tells which of
+    /// them mend what somebody else changed.
+    pub fn accepted(
+        &mut self,
+        entries: &BTreeMap<Hostname, Flags>,
+        repaired: impl Fn(&Hostname) -> bool,
+        response: LastResponse,
+        now: Instant,
+    ) {
+        self.under_way(entries, now + LOST_AFTER);
+        for hostname in entries.keys().filter(|hostname| repaired(hostname)) {
+            self.repairs.entry(hostname.clone()).or_default().push(now);
+        }
         self.response = Some(response);
+    }
+
+    /// Notes entries whose write got no clear answer: a read must tell before they are sent again.
+    pub fn doubted(&mut self, entries: &BTreeMap<Hostname, Flags>, now: Instant) {
+        self.under_way(entries, now + DOUBTED_AFTER);
+    }
+
+    fn under_way(&mut self, entries: &BTreeMap<Hostname, Flags>, lost_at: Instant) {
+        let remote = self.remote.get_or_insert_default();
+        for (hostname, &flags) in entries {
+            let sent = Sent { flags, before: remote_flags(remote, hostname), lost_at };
+            self.sent.insert(hostname.clone(), sent);
+        }
     }
 
     /// Notes entries that Cloudflare refused: they rest until they change, or for an hour.
     pub fn refused(&mut self, entries: BTreeMap<Hostname, Flags>, failure: Failure, at: Instant) {
         let response = Arc::new(failure.response);
-        let rejections = entries.into_iter().map(|(hostname, flags)| {
+        for (hostname, flags) in entries {
             let rejection = Rejection { flags, refusal: failure.refusal.clone(), response: response.clone(), at };
-            (hostname, rejection)
-        });
-        self.rejected.extend(rejections);
+            self.rejected.insert(hostname, rejection);
+        }
+    }
+
+    /// Whether a claim through this credential, never applied, must not block the next claimant.
+    #[must_use]
+    pub fn stands_back(&self, hostname: &Hostname, wanted: Flags) -> bool {
+        let unfit =
+            |problem: &Problem| problem.reason.class() == Class::Stalled || problem.reason == Reason::SecretNotFound;
+        self.rejection(hostname, wanted).is_some() || self.problem.as_ref().is_some_and(unfit)
     }
 
     /// Whether the entry was refused as it is, and rests.
@@ -107,6 +144,17 @@ impl View {
     pub(super) fn is_under_way(&self, hostname: &Hostname, wanted: Flags) -> bool {
         self.sent.get(hostname).is_some_and(|sent| sent.flags == wanted)
     }
+
+    /// Whether the remote is as wanted, and nothing else is on its way there: a write that was accepted and then
+    /// revoked in the spec still arrives.
+    pub(super) fn is_proved(&self, remote: &RemoteList, hostname: &Hostname, wanted: Flags) -> bool {
+        remote_flags(remote, hostname) == wanted && !self.sent.contains_key(hostname)
+    }
+
+    /// Whether the hostname was repaired so often that somebody else must be changing it back.
+    pub(super) fn is_fought_over(&self, hostname: &Hostname) -> bool {
+        self.repairs.get(hostname).is_some_and(|times| times.len() >= MOST_REPAIRS)
+    }
 }
 
 /// The entries to write now: owned hostnames whose remote state differs, where the object's mode lets us write, and that
@@ -114,11 +162,15 @@ impl View {
 pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, view: &View) -> BTreeMap<Hostname, Flags> {
     let Some(remote) = &view.remote else { return BTreeMap::new() };
     let mut entries = BTreeMap::new();
-    for wish in wishes.into_iter().filter(|wish| may_write(wish)) {
+    for wish in wishes.into_iter().filter(|wish| !wish.spec.suspend) {
         for (hostname, &wanted) in &wish.spec.settings {
-            let owned = owners.get(hostname) == Some(&wish.uid.as_str());
-            let differs = remote_flags(remote, hostname) != wanted;
-            if owned && differs && !view.is_under_way(hostname, wanted) && view.rejection(hostname, wanted).is_none() {
+            let due = owners.get(hostname) == Some(&wish.uid)
+                && may_write(wish, hostname)
+                && !view.is_proved(remote, hostname, wanted)
+                && !view.is_under_way(hostname, wanted)
+                && view.rejection(hostname, wanted).is_none()
+                && !(wish.settled.contains(hostname) && view.is_fought_over(hostname));
+            if due {
                 entries.insert(hostname.clone(), wanted);
             }
         }
@@ -126,11 +178,13 @@ pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, vie
     entries
 }
 
-fn may_write(wish: &Wish) -> bool {
-    let wanted = match wish.spec.mode {
+fn may_write(wish: &Wish, hostname: &Hostname) -> bool {
+    match wish.spec.mode {
         SyncMode::Enforce => true,
-        SyncMode::Warn => !wish.applied,
+        SyncMode::Warn => !wish.settled.contains(hostname),
         SyncMode::Observe => false,
-    };
-    wanted && !wish.spec.suspend
+    }
 }
+
+#[cfg(test)]
+mod tests;

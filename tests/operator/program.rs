@@ -35,8 +35,8 @@ fn a_wrong_value_is_one_clear_line_and_status_2() {
         ("--cloudflare-api-url", "https://user:pass@example.com/", "more than a host and a path"),
         ("--cloudflare-api-url", "nonsense", "not a URL"),
         ("--default-interval", "10s", "from 1m to 24h"),
-        ("--secret-poll", "5m", "from 1s to 60s"),
-        ("--shutdown-grace", "forever", "from 1s to 600s"),
+        ("--secret-poll", "5m", "from 1s to 1m"),
+        ("--shutdown-grace", "forever", "from 1s to 10m"),
         ("--http-bind", "8080", "invalid socket address"),
         ("--log-format", "xml", "json, text"),
         ("--leader-elect", "true", "run one replica"),
@@ -49,14 +49,14 @@ fn a_wrong_value_is_one_clear_line_and_status_2() {
         assert!(error.contains(says) && error.contains(flag), "{flag}={value}: {error}");
         assert_eq!(error.lines().filter(|line| line.starts_with("error:")).count(), 1, "{error}");
     }
-    let output = program(&["run"], &[("LOG_LEVEL", "a=b=c")]);
+    let output = program(&["run"], &[("CFMTLS_LOG_LEVEL", "a=b=c")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("neither a level"), "{}", text(&output.stderr));
     let output = program(&["run"], &[]);
     assert_eq!(output.status.code(), Some(2));
     let line = text(&output.stderr);
     assert!(line.lines().count() == 1 && line.contains("set KUBECONFIG"), "{line}");
-    let output = program(&["run"], &[("CLOUDFLARE_API_URL", "http://example.com")]);
+    let output = program(&["run"], &[("CFMTLS_CLOUDFLARE_API_URL", "http://example.com")]);
     assert_eq!(output.status.code(), Some(2), "each flag has an environment variable");
 }
 
@@ -87,7 +87,7 @@ async fn json_logs_parse_and_text_logs_are_for_people() {
     assert_eq!(put["status"], 202);
     assert!(put["scope"].as_str().unwrap().starts_with("zones/") && put["ray"].is_string() && put["took_ms"].is_u64());
 
-    let world = World::with(|operator| operator.env("LOG_FORMAT", "text")).await;
+    let world = World::with(|operator| operator.env("CFMTLS_LOG_FORMAT", "text")).await;
     let logs = world.operator.logs().unwrap();
     assert!(logs.contains("INFO") && !logs.contains('{') && !logs.contains('\u{1b}'), "{logs}");
 }

@@ -14,7 +14,10 @@ use serde_json::Value;
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
 pub(crate) const DOMAIN: &str = "example.com";
 
+type Tell = Box<dyn Fn(Builder<'_>) -> Builder<'_>>;
+
 pub(crate) struct World {
+    tell: Tell,
     control_plane: &'static ControlPlane,
     pub(crate) cloudflare: Cloudflare,
     pub(crate) fixture: Fixture,
@@ -30,7 +33,7 @@ impl World {
     }
 
     /// The same with an operator that was told more.
-    pub(crate) async fn with(tell: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Self {
+    pub(crate) async fn with(tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static) -> Self {
         let control_plane = ControlPlane::shared().await.unwrap();
         let fixture = Fixture::new(control_plane).await.unwrap();
         let cloudflare = Cloudflare::start().await.unwrap();
@@ -39,12 +42,16 @@ impl World {
         token.may_write(remote.scope());
         let (secret, key) = fixture::CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, TOKEN)).await.unwrap();
-        let builder = Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), control_plane)
-            .watch_namespace(fixture.namespace())
-            .cloudflare(cloudflare.url());
-        let mut operator = tell(builder).spawn().await.unwrap();
-        operator.wait_ready(Duration::from_secs(30)).await.unwrap();
-        Self { control_plane, cloudflare, fixture, remote, token, operator }
+        let tell: Tell = Box::new(tell);
+        let operator = start(control_plane, &fixture, &cloudflare, &tell).await;
+        Self { tell, control_plane, cloudflare, fixture, remote, token, operator }
+    }
+
+    /// Kills the operator and starts another one.
+    pub(crate) async fn restart(&mut self) {
+        self.operator.signal("KILL").unwrap();
+        self.operator.wait_exit(Duration::from_secs(10)).await.unwrap();
+        self.operator = start(self.control_plane, &self.fixture, &self.cloudflare, &self.tell).await;
     }
 
     pub(crate) fn scope(&self) -> Scope {
@@ -92,4 +99,13 @@ impl World {
     pub(crate) async fn until_reason(&self, name: &str, reason: &str) -> Value {
         self.fixture.until_condition(name, "Ready", "False", reason).await.unwrap()
     }
+}
+
+async fn start(control_plane: &ControlPlane, fixture: &Fixture, cloudflare: &Cloudflare, tell: &Tell) -> Operator {
+    let builder = Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), control_plane)
+        .watch_namespace(fixture.namespace())
+        .cloudflare(cloudflare.url());
+    let mut operator = tell(builder).spawn().await.unwrap();
+    operator.wait_ready(Duration::from_secs(30)).await.unwrap();
+    operator
 }

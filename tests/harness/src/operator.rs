@@ -91,7 +91,7 @@ impl Builder<'_> {
                 // Where a coverage build writes what it measured.
                 .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
                 .env("RUST_BACKTRACE", "1")
-                .env("LOG_FORMAT", "json")
+                .env("CFMTLS_LOG_FORMAT", "json")
                 .env("KUBECONFIG", &kubeconfig)
                 .envs(&self.environment);
         })?;

@@ -1,0 +1,280 @@
+//! One round for one credential: GET, plan, PUT, GET. The only place that calls Cloudflare; every way out of it sets
+//! when to look again and answers all objects of the group.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::scope::ScopeTask;
+use crate::{
+    api::{CredentialRef, Flags, Hostname, LastResponse, Reason},
+    cloudflare::{Credential, Failure, Read},
+    sync::{self, Problem, Report, View},
+};
+
+/// So many refusals in a row mean that something else is wrong than single entries: the rest waits.
+const MOST_REFUSALS: u32 = 64;
+
+/// What became of a PUT.
+enum Written {
+    Accepted,
+    /// Refused for what it names: halved, or noted when it named a single entry.
+    Refused,
+    /// The round is over.
+    Failed,
+}
+
+impl ScopeTask {
+    pub(super) async fn round(&mut self, at: &CredentialRef, credential: &Credential) {
+        if !self.look(at, credential).await {
+            return;
+        }
+        // A crowd that is already on its way becomes part of this batch; a single change finds nobody to wait for.
+        self.context.scopes.quiet().await;
+        let mut refusals = 0;
+        loop {
+            self.drain();
+            self.assign();
+            let entries = self.plan(at);
+            if entries.is_empty() {
+                return self.settle(at);
+            }
+            if self.context.stop.is_cancelled() {
+                return;
+            }
+            let batch = self.next_part(at, entries);
+            match self.write(at, credential, batch, refusals >= MOST_REFUSALS).await {
+                Written::Failed => return,
+                Written::Refused => refusals += 1,
+                Written::Accepted => {
+                    if !self.look(at, credential).await {
+                        return;
+                    }
+                    let group = self.groups.entry(at.clone()).or_default();
+                    if !group.view.sent.is_empty() || group.parts.is_empty() {
+                        return self.settle(at);
+                    }
+                    refusals = 0;
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self, at: &CredentialRef, credential: &Credential) -> bool {
+        if let Some(problem) = self.limited(at) {
+            self.fail(at, problem, None);
+            return false;
+        }
+        let started = Instant::now();
+        match self.context.cloudflare.get(&self.scope, credential).await {
+            Ok(Read { list, response }) => {
+                self.log(&response, started, "read");
+                self.view(at).read(list, response, Instant::now().into_std());
+                true
+            }
+            Err(failure) => {
+                self.refused(at, failure, started);
+                false
+            }
+        }
+    }
+
+    fn plan(&self, at: &CredentialRef) -> BTreeMap<Hostname, Flags> {
+        let group = self.groups.get(at);
+        group.map(|group| sync::plan(self.members(at), &self.owners, &group.view)).unwrap_or_default()
+    }
+
+    /// What to send next: a part of a batch that was refused as a whole, or everything.
+    fn next_part(&mut self, at: &CredentialRef, entries: BTreeMap<Hostname, Flags>) -> BTreeMap<Hostname, Flags> {
+        let group = self.groups.entry(at.clone()).or_default();
+        while let Some(part) = group.parts.pop() {
+            let wanted: BTreeMap<_, _> =
+                part.into_iter().filter_map(|name| Some((name.clone(), *entries.get(&name)?))).collect();
+            if !wanted.is_empty() {
+                return wanted;
+            }
+        }
+        entries
+    }
+
+    /// Sends the entries. A refused batch is halved until the refused entries stand alone, so that one bad hostname
+    /// holds up none of its neighbours.
+    async fn write(
+        &mut self,
+        at: &CredentialRef,
+        credential: &Credential,
+        batch: BTreeMap<Hostname, Flags>,
+        last_try: bool,
+    ) -> Written {
+        if let Some(problem) = self.limited(at).or_else(|| self.locked()) {
+            self.groups.entry(at.clone()).or_default().parts.push(batch.into_keys().collect());
+            self.fail(at, problem, None);
+            return Written::Failed;
+        }
+        let started = Instant::now();
+        match self.context.cloudflare.put(&self.scope, credential, &batch).await {
+            Ok(response) => {
+                self.log(&response, started, "wrote");
+                self.busy.failures = 0;
+                self.busy.until = None;
+                let (owners, wishes) = (&self.owners, &self.wishes);
+                let repaired = |hostname: &Hostname| {
+                    let owner = owners.get(hostname).and_then(|uid| wishes.get(uid));
+                    owner.is_some_and(|wish| wish.settled.contains(hostname))
+                };
+                let group = self.groups.entry(at.clone()).or_default();
+                group.view.accepted(&batch, repaired, response, started.into_std());
+                Written::Accepted
+            }
+            Err(failure) if blames_an_entry(&failure) && !last_try => {
+                self.log_failure(&failure, started);
+                let group = self.groups.entry(at.clone()).or_default();
+                if batch.len() > 1 {
+                    let mut lower: BTreeSet<Hostname> = batch.into_keys().collect();
+                    let middle = lower.iter().nth(lower.len() / 2).cloned();
+                    let upper = middle.map(|middle| lower.split_off(&middle)).unwrap_or_default();
+                    group.parts.extend([upper, lower]);
+                } else {
+                    group.view.refused(batch, failure, started.into_std());
+                    self.claims_changed = true;
+                }
+                Written::Refused
+            }
+            Err(failure) => {
+                if failure.unclear {
+                    self.view(at).doubted(&batch, started.into_std());
+                }
+                if failure.refusal.reason == Reason::RemoteBusy {
+                    self.busy.failures = self.busy.failures.saturating_add(1);
+                    let wait = sync::delay(Reason::RemoteBusy, self.busy.failures, None, fastrand::f64());
+                    self.busy.until = Some(Instant::now() + wait);
+                }
+                self.groups.entry(at.clone()).or_default().parts.push(batch.into_keys().collect());
+                self.refused(at, failure, started);
+                Written::Failed
+            }
+        }
+    }
+
+    fn view(&mut self, at: &CredentialRef) -> &mut View {
+        &mut self.groups.entry(at.clone()).or_default().view
+    }
+
+    /// Why no request may be made with this credential now.
+    fn limited(&self, at: &CredentialRef) -> Option<Problem> {
+        let Some(Ok(fingerprint)) = self.groups.get(at)?.secret.as_ref() else { return None };
+        let wait = self.context.limits.until(*fingerprint)?.saturating_duration_since(Instant::now());
+        Some(Problem { reason: Reason::RateLimited, code: None, wait: Some(wait), detail: None })
+    }
+
+    /// Why no write may be made in this scope now.
+    fn locked(&self) -> Option<Problem> {
+        self.busy.until.filter(|until| *until > Instant::now())?;
+        Some(Problem { reason: Reason::RemoteBusy, code: None, wait: None, detail: None })
+    }
+
+    fn refused(&mut self, at: &CredentialRef, failure: Failure, started: Instant) {
+        self.log_failure(&failure, started);
+        let refusal = failure.refusal;
+        let secret = self.groups.get(at).and_then(|group| group.secret.as_ref());
+        if let (Some(wait), Some(Ok(fingerprint))) = (refusal.wait, secret) {
+            self.context.limits.block(*fingerprint, Instant::now() + wait);
+        }
+        let problem =
+            Problem { reason: refusal.reason, code: refusal.code, wait: refusal.wait, detail: failure.detail };
+        self.fail(at, problem, Some(failure.response));
+    }
+
+    /// Ends a round that did not come to its end.
+    pub(super) fn fail(&mut self, at: &CredentialRef, problem: Problem, response: Option<LastResponse>) {
+        let now = Instant::now();
+        let locked = self.busy.until.filter(|_| problem.reason == Reason::RemoteBusy);
+        let group = self.groups.entry(at.clone()).or_default();
+        group.failures = group.failures.saturating_add(1);
+        let wait = sync::delay(problem.reason, group.failures, problem.wait, fastrand::f64());
+        group.due = Some(locked.unwrap_or(now + wait));
+        if response.is_some() {
+            group.view.response = response;
+        }
+        group.view.problem = Some(problem);
+        self.claims_changed = true;
+        self.answer(at);
+    }
+
+    /// Ends a round whose last step was a read.
+    fn settle(&mut self, at: &CredentialRef) {
+        let now = Instant::now();
+        let interval = self.members(at).filter_map(|wish| wish.spec.interval).min();
+        let interval = interval.unwrap_or(self.context.settings.default_interval);
+        let open = !self.plan(at).is_empty();
+        let group = self.groups.entry(at.clone()).or_default();
+        group.failures = 0;
+        group.due = Some(if open || !group.view.sent.is_empty() {
+            group.looks = group.looks.saturating_add(1);
+            now + sync::propagation_delay(group.looks)
+        } else {
+            group.looks = 0;
+            group.parts.clear();
+            now + spread(interval)
+        });
+        self.answer(at);
+    }
+
+    /// Hands out the reports of all objects of a group; those that say something new wake a reconcile.
+    fn answer(&mut self, at: &CredentialRef) {
+        let Some(group) = self.groups.get(at) else { return };
+        let holder = |owner: &str| self.wishes.get(owner).map(|wish| wish.key.clone());
+        let reports: Vec<(String, Report)> = self
+            .members(at)
+            .map(|wish| (wish.uid.clone(), sync::report(wish, &self.owners, holder, &group.view)))
+            .collect();
+        for (uid, report) in reports {
+            let Some(wish) = self.wishes.get_mut(&uid) else { continue };
+            wish.learn(&report);
+            self.context.scopes.answer(&wish.key, &uid, report);
+        }
+    }
+
+    fn log(&self, response: &LastResponse, started: Instant, did: &str) {
+        info!(
+            scope = %self.scope,
+            method = %response.method,
+            status = response.http_status,
+            ray = response.ray_id.as_deref(),
+            took_ms = millis(started),
+            "{did} the settings"
+        );
+    }
+
+    fn log_failure(&self, failure: &Failure, started: Instant) {
+        warn!(
+            scope = %self.scope,
+            method = %failure.response.method,
+            status = failure.response.http_status,
+            reason = %failure.refusal.reason,
+            code = failure.refusal.code,
+            ray = failure.response.ray_id.as_deref(),
+            detail = failure.detail.as_deref(),
+            took_ms = millis(started),
+            "no success"
+        );
+    }
+}
+
+/// Whether the request was refused for what it names, not for who sent it or where.
+fn blames_an_entry(failure: &Failure) -> bool {
+    matches!(failure.refusal.reason, Reason::Rejected | Reason::HostnameNotInScope)
+}
+
+fn millis(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ten per cent either way, so that scopes do not all look at the same moment.
+fn spread(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
