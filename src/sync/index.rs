@@ -114,4 +114,4 @@ pub fn owners<'a>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
