@@ -50,8 +50,8 @@ impl Serialize for Folded<'_> {
     }
 }
 
-/// Drops nulls, empty maps and lists, `nullable` (an explicit null is a user's mistake), schema defaults and the title,
-/// and makes one line of each description, since `kubectl explain` wraps it by itself.
+/// Drops `nullable` (an explicit null is a user's mistake), schema defaults and the title, and makes one line of each
+/// description, since `kubectl explain` wraps it by itself.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -60,23 +60,9 @@ fn tidy(value: &mut Value) {
             if let Some(Value::String(description)) = map.get_mut("description") {
                 *description = description.split_whitespace().collect::<Vec<_>>().join(" ");
             }
-            // The one empty map with a meaning: it switches the status subresource on.
-            map.iter_mut().filter(|(key, _)| *key != "subresources").for_each(|(_, child)| tidy(child));
-            map.retain(|_, child| !is_empty(child));
+            map.values_mut().for_each(tidy);
         }
-        Value::Array(list) => {
-            list.iter_mut().for_each(tidy);
-            list.retain(|child| !is_empty(child));
-        }
+        Value::Array(list) => list.iter_mut().for_each(tidy),
         _ => {}
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
     }
 }

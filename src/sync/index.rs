@@ -49,12 +49,14 @@ impl Wish {
         let (mut established, mut settled) = (BTreeSet::new(), BTreeSet::new());
         for known in &status.hostnames {
             let Ok(hostname) = Hostname::parse(&known.hostname) else { continue };
+            // A hostname that is not listed any more is let go: listing it again later is a new claim.
+            let Some(wanted) = spec.settings.get(&hostname) else { continue };
             let in_sync = known.state == HostnameState::InSync;
             if !in_sync && known.state != HostnameState::Drifted {
                 continue;
             }
             let same_spec = status.observed_generation == Some(generation);
-            let same_flags = in_sync && spec.settings.get(&hostname) == Some(&known.remote.unwrap_or_default());
+            let same_flags = in_sync && *wanted == known.remote.unwrap_or_default();
             if same_spec || same_flags {
                 settled.insert(hostname.clone());
             }

@@ -14,5 +14,6 @@ mod properties;
 mod quiet;
 mod rules;
 mod secrets;
+mod sharing;
 mod trouble;
 mod world;

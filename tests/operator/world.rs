@@ -47,10 +47,17 @@ impl World {
         Self { tell, control_plane, cloudflare, fixture, remote, token, operator }
     }
 
-    /// Kills the operator and starts another one.
-    pub(crate) async fn restart(&mut self) {
+    /// Kills the operator.
+    pub(crate) async fn stop(&mut self) {
         self.operator.signal("KILL").unwrap();
         self.operator.wait_exit(Duration::from_secs(10)).await.unwrap();
+    }
+
+    /// Kills the operator, if it was not stopped before, and starts another one.
+    pub(crate) async fn restart(&mut self) {
+        if self.operator.wait_exit(Duration::ZERO).await.is_err() {
+            self.stop().await;
+        }
         self.operator = start(self.control_plane, &self.fixture, &self.cloudflare, &self.tell).await;
     }
 
@@ -90,6 +97,15 @@ impl World {
             manifest.hostname(hostname, *forwarding)
         });
         self.fixture.apply(&manifest.build()).await.unwrap()
+    }
+
+    /// Has the zone looked at by way of a second object, so that the first one is not asked for anything.
+    pub(crate) async fn look_without_asking(&self) {
+        let look = serde_json::json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": fixture::random_id()}}});
+        if self.fixture.get("bystander").await.unwrap().is_none() {
+            self.apply("bystander", &[("bystander.example.com", true)]).await;
+        }
+        self.fixture.patch("bystander", &look).await.unwrap();
     }
 
     pub(crate) async fn until_ready(&self, name: &str) -> Value {

@@ -99,6 +99,11 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
         let key = former.key.clone();
         Wish::new(key, "u", generation, former.created, former.spec.clone(), &status, None)
     };
+    let let_go = wish("w", &["b.example.com"], &[], 1).spec;
+    assert_eq!(
+        Wish::new(former.key.clone(), "u", 2, None, let_go, &status, None).established,
+        hostnames(&["b.example.com"])
+    );
     let applied = hostnames(&["a.example.com", "b.example.com", "c.example.com"]);
     assert_eq!(remembered(1).established, applied);
     assert_eq!(remembered(1).settled, applied);
