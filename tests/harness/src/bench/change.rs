@@ -1,9 +1,9 @@
 //! One change, from the API server's event to `Ready` in the status: the operator beside the yardstick.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
@@ -24,18 +24,21 @@ const TOKEN: &str = "cfut_Rj5Wn8Zt2Kc7Xp4Mb9Vd3Qs6Lf1Hy";
 /// Rounds before the first that counts: connections are opened, caches filled.
 const WARM_UP: u32 = 5;
 
-/// How long one change took, and where the time went.
-#[derive(Clone, Copy)]
+/// When the parts of one change were seen to begin, and when the last ended.
+#[derive(Clone)]
 struct Round {
-    whole: Duration,
-    /// Up to the first GET, the PUT, the second GET (as they arrive at Cloudflare), and the status.
-    parts: [Duration; 4],
+    /// The watch saw the change, and later the status.
+    event: Timestamp,
+    ready: Timestamp,
+    /// GET, PUT and GET arrived at Cloudflare.
+    cloudflare: [Timestamp; 3],
 }
 
 /// What one of the two needed, in milliseconds.
 pub(super) struct Times {
     pub(super) whole: Spread,
-    pub(super) parts: [Spread; 4],
+    /// From the event to the request for the Secret, from there to the GET, the PUT, the GET, the status, its event.
+    pub(super) parts: [Spread; 6],
 }
 
 /// The operator beside the yardstick.
@@ -59,7 +62,7 @@ struct Side {
 
 /// One event of the watch.
 struct Seen {
-    at: Instant,
+    at: Timestamp,
     generation: i64,
     ready: bool,
 }
@@ -72,7 +75,7 @@ impl Drop for Side {
 
 /// Times so many changes of both, one after the other, in turns.
 pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, rounds: u32) -> Result<Change> {
-    let epoch = Instant::now();
+    let epoch = Timestamp::now();
     let cloudflare = Cloudflare::start().await?;
     let mut ours = Side::new(control_plane, &cloudflare, "operator").await?;
     let mut theirs = Side::new(control_plane, &cloudflare, "program").await?;
@@ -111,15 +114,16 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, round
         }
     }
     let requests = cloudflare.ledger().since(first).of(ours.remote.scope()).len();
-    let asked = kubernetes_requests(control_plane, ours.fixture.namespace())?;
+    let our_requests = requests_in(control_plane, ours.fixture.namespace())?;
+    let their_requests = requests_in(control_plane, theirs.fixture.namespace())?;
     let pairs = our_rounds.iter().zip(&their_rounds);
     Ok(Change {
-        operator: Times::of(&our_rounds),
-        program: Times::of(&their_rounds),
-        ratio: Spread::of(pairs.map(|(one, other)| one.whole.as_secs_f64() / other.whole.as_secs_f64())),
+        ratio: Spread::of(pairs.map(|(one, other)| one.whole() / other.whole())),
+        operator: Times::of(&our_rounds, &our_requests)?,
+        program: Times::of(&their_rounds, &their_requests)?,
         cloudflare_requests: per(requests, our_rounds.len()),
         // The first object and the warm-up are changes too.
-        kubernetes_requests: per(asked, our_rounds.len() + 1 + WARM_UP as usize),
+        kubernetes_requests: per(our_requests.len(), our_rounds.len() + 1 + WARM_UP as usize),
     })
 }
 
@@ -128,11 +132,44 @@ fn per(requests: usize, changes: usize) -> Spread {
     Spread::of([requests as f64 / changes as f64])
 }
 
+impl Round {
+    fn whole(&self) -> f64 {
+        millis(self.event, self.ready)
+    }
+
+    /// The parts one after the other; `requests` are those of the API server's audit log.
+    fn parts(&self, requests: &[Request]) -> Result<[f64; 6]> {
+        let arrived = |verb: &str, resource: &str| {
+            let within =
+                |request: &&Request| request.verb == verb && request.resource == resource && request.at <= self.ready;
+            let request = requests.iter().rev().find(within);
+            request
+                .map(|request| request.at)
+                .ok_or_else(|| Error::new(format!("{verb} {resource} is not in the audit log")))
+        };
+        let (secret, status) = (arrived("get", "secrets")?, arrived("patch", "mtlshostnamesettings")?);
+        let [get, put, proof] = self.cloudflare;
+        Ok([
+            millis(self.event, secret),
+            millis(secret, get),
+            millis(get, put),
+            millis(put, proof),
+            millis(proof, status),
+            millis(status, self.ready),
+        ])
+    }
+}
+
+fn millis(from: Timestamp, to: Timestamp) -> f64 {
+    (to - from).total(jiff::Unit::Millisecond).unwrap_or_default()
+}
+
 impl Times {
-    fn of(rounds: &[Round]) -> Self {
-        let part = |index: usize| Spread::millis(rounds.iter().filter_map(|round| round.parts.get(index).copied()));
-        let whole = Spread::millis(rounds.iter().map(|round| round.whole));
-        Self { whole, parts: [part(0), part(1), part(2), part(3)] }
+    fn of(rounds: &[Round], requests: &[Request]) -> Result<Self> {
+        let parts: Result<Vec<[f64; 6]>> = rounds.iter().map(|round| round.parts(requests)).collect();
+        let parts = parts?;
+        let part = |index: usize| Spread::of(parts.iter().filter_map(|parts| parts.get(index).copied()));
+        Ok(Self { whole: Spread::of(rounds.iter().map(Round::whole)), parts: std::array::from_fn(part) })
     }
 }
 
@@ -150,7 +187,7 @@ impl Side {
         let watch = tokio::spawn(async move {
             while let Some(event) = events.next().await {
                 let Ok(object) = event else { continue };
-                let at = Instant::now();
+                let at = Timestamp::now();
                 let Ok(object) = serde_json::to_value(object) else { continue };
                 if sender.send(Seen::of(&object, at)).is_err() {
                     return;
@@ -169,7 +206,7 @@ impl Side {
     async fn change(
         &mut self,
         cloudflare: &Cloudflare,
-        epoch: Instant,
+        epoch: Timestamp,
         forwarding: bool,
         program: Option<&Program>,
     ) -> Result<Round> {
@@ -177,20 +214,18 @@ impl Side {
         let entry = json!({"hostname": HOSTNAME, "clientCertificateForwarding": forwarding});
         let stored = self.fixture.patch(NAME, &json!({"spec": {"settings": [entry]}})).await?;
         let wanted = generation(&stored)?;
-        let start = self.until(|seen| seen.generation == wanted).await?.at;
+        let event = self.until(|seen| seen.generation == wanted).await?.at;
         if let Some(program) = program {
             program.serve(wanted, HOSTNAME, forwarding).await?;
         }
-        let end = self.until(|seen| seen.generation == wanted && seen.ready).await?.at;
+        let ready = self.until(|seen| seen.generation == wanted && seen.ready).await?.at;
         let ledger = cloudflare.ledger().since(mark).of(self.remote.scope());
         let [get, put, proof] = ledger.all() else {
             return Err(Error::new(format!("one change was not GET, PUT, GET:\n{ledger}")));
         };
-        let arrived = [get, put, proof].map(|exchange| epoch + Duration::from_micros(exchange.start_us));
-        let [get, put, proof] = arrived;
-        // The operator may hear of the change before the bench does: a saturating difference.
-        let parts = [get - start.min(get), put - get, proof - put, end - proof];
-        Ok(Round { whole: end - start, parts })
+        let cloudflare =
+            [get, put, proof].map(|exchange| epoch + SignedDuration::from_micros(exchange.start_us.cast_signed()));
+        Ok(Round { event, ready, cloudflare })
     }
 
     async fn until(&mut self, holds: impl Fn(&Seen) -> bool) -> Result<Seen> {
@@ -208,7 +243,7 @@ impl Side {
 }
 
 impl Seen {
-    fn of(object: &Value, at: Instant) -> Self {
+    fn of(object: &Value, at: Timestamp) -> Self {
         let generation = generation(object).unwrap_or_default();
         let ready = condition(object, "Ready").is_some_and(|ready| {
             ready.get("status") == Some(&json!("True")) && ready.get("observedGeneration") == Some(&json!(generation))
@@ -228,14 +263,24 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     Ok(kube::Client::try_from(config)?)
 }
 
-/// The operator's requests in this namespace, watches aside.
-fn kubernetes_requests(control_plane: &ControlPlane, namespace: &str) -> Result<usize> {
+/// A request to the API server.
+struct Request {
+    at: Timestamp,
+    verb: String,
+    resource: String,
+}
+
+/// The requests under the operator's name in this namespace, watches aside, in the order in which they were answered.
+fn requests_in(control_plane: &ControlPlane, namespace: &str) -> Result<Vec<Request>> {
     let all = control_plane.requests_of(&format!("system:serviceaccount:{OPERATOR}:{OPERATOR}"))?;
     let text =
         |entry: &Value, pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let counts = |entry: &&Value| {
-        text(entry, "/objectRef/namespace") == namespace
-            && ["get", "patch", "create", "update"].contains(&text(entry, "/verb").as_str())
+        text(entry, "/objectRef/namespace") == namespace && !["list", "watch"].contains(&text(entry, "/verb").as_str())
     };
-    Ok(all.iter().filter(counts).count())
+    let request = |entry: &Value| {
+        let at = text(entry, "/requestReceivedTimestamp").parse()?;
+        Ok(Request { at, verb: text(entry, "/verb"), resource: text(entry, "/objectRef/resource") })
+    };
+    all.iter().filter(counts).map(request).collect()
 }

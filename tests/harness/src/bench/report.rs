@@ -75,7 +75,7 @@ fn row(what: &str, shown: &str, value: f64, target: f64, unit: &str) -> String {
 fn change(figures: &Figures) -> String {
     let change = &figures.change;
     let part = |index: usize| {
-        let of = |parts: &[Spread; 4]| parts.get(index).copied().unwrap_or_default().to_string();
+        let of = |parts: &[Spread; 6]| parts.get(index).copied().unwrap_or_default().to_string();
         format!("{} | {}", of(&change.operator.parts), of(&change.program.parts))
     };
     format!(
@@ -91,10 +91,14 @@ medians, and round by round it is {}.
 | milliseconds | operator | program |
 |---|---|---|
 | event to `Ready` | {} | {} |
-| up to the first GET | {} |
+| event to the request for the Secret | {} |
+| from there to the first GET | {} |
 | from there to the PUT | {} |
 | from there to the second GET | {} |
-| from there to `Ready` | {} |
+| from there to the status | {} |
+| from there to the event with `Ready` | {} |
+
+The parts end when a request arrives, by the emulator's record and the API server's audit log.
 
 One change costs {:.2} requests to Cloudflare (GET, PUT and the GET that proves it) and {:.2} to the API server (the
 Secret, the status).
@@ -108,6 +112,8 @@ Secret, the status).
         part(1),
         part(2),
         part(3),
+        part(4),
+        part(5),
         change.cloudflare_requests.median,
         change.kubernetes_requests.median,
     )
