@@ -16,7 +16,7 @@ use super::{
     error::{Body, Refusal, interpret},
     wire::{PutBody, RemoteList, clean},
 };
-use crate::api::{Flags, Hostname, LastResponse, Reason, ResponseMessage, Scope};
+use crate::api::{Flags, LastResponse, Reason, ResponseMessage, Scope};
 
 /// Most bytes of an answer that are read. A list of 1,000 hostnames has about 150 KiB.
 const MOST_BODY: usize = 1024 * 1024;
@@ -121,7 +121,7 @@ impl Client {
         &self,
         scope: &Scope,
         credential: &Credential,
-        settings: &BTreeMap<Hostname, Flags>,
+        settings: &BTreeMap<String, Flags>,
     ) -> Result<LastResponse, Failure> {
         let body = serde_json::to_vec(&PutBody::new(settings)).unwrap_or_default();
         let (_, response) = self.exchange(Method::PUT, scope, credential, Some(body)).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{ErrorSource, Flags, Hostname, ResponseMessage};
+use crate::api::{ErrorSource, Flags, ResponseMessage};
 
 /// The remote list by hostname, in lower case and without a trailing dot. Entries with both flags off are left out:
 /// Cloudflare drops them, so they and absent ones are one state.
@@ -28,9 +28,9 @@ struct PutEntry<'a> {
 }
 
 impl<'a> PutBody<'a> {
-    pub(super) fn new(settings: &'a BTreeMap<Hostname, Flags>) -> Self {
-        let entry = |(hostname, flags): (&'a Hostname, &Flags)| PutEntry {
-            hostname: hostname.as_str(),
+    pub(super) fn new(settings: &'a BTreeMap<String, Flags>) -> Self {
+        let entry = |(hostname, flags): (&'a String, &Flags)| PutEntry {
+            hostname,
             china_network: flags.china_network,
             client_certificate_forwarding: flags.client_certificate_forwarding,
         };

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::scope::ScopeTask;
 use crate::{
-    api::{CredentialRef, Flags, Hostname, LastResponse, Reason},
+    api::{CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
     cloudflare::{Credential, Failure, Read},
     sync::{self, Problem, Report, View},
 };
@@ -30,8 +30,11 @@ enum Written {
 
 impl ScopeTask {
     pub(super) async fn round(&mut self, at: &CredentialRef, credential: &Credential) {
-        if !self.look(at, credential).await {
-            return;
+        let Some(damaged) = self.look(at, credential).await else { return };
+        if damaged {
+            self.answer(at);
+        } else if !self.guard.has_lost() {
+            self.view(at).alarm = false;
         }
         // A crowd that is already on its way becomes part of this batch; a single change finds nobody to wait for.
         self.context.scopes.quiet().await;
@@ -40,7 +43,7 @@ impl ScopeTask {
             self.drain();
             self.assign();
             let entries = self.plan(at);
-            if entries.is_empty() {
+            if entries.is_empty() && !self.mends(at) {
                 return self.settle(at);
             }
             if self.context.stop.is_cancelled() {
@@ -51,8 +54,11 @@ impl ScopeTask {
                 Written::Failed => return,
                 Written::Refused => refusals += 1,
                 Written::Accepted => {
-                    if !self.look(at, credential).await {
-                        return;
+                    let Some(damaged) = self.look(at, credential).await else { return };
+                    if damaged {
+                        // Said before it is mended, so that it does not go by unseen.
+                        self.answer(at);
+                        continue;
                     }
                     let group = self.groups.entry(at.clone()).or_default();
                     if !group.view.sent.is_empty() || group.parts.is_empty() {
@@ -64,21 +70,37 @@ impl ScopeTask {
         }
     }
 
-    async fn look(&mut self, at: &CredentialRef, credential: &Credential) -> bool {
+    /// Whether this group has to put back what a write of ours has removed.
+    fn mends(&self, at: &CredentialRef) -> bool {
+        self.guard.has_lost() && self.members(at).any(|wish| wish.spec.mode != SyncMode::Observe)
+    }
+
+    /// Reads the list. `Some(true)` when it shows that a write of ours removed what it did not name; `None` when the
+    /// round is over.
+    async fn look(&mut self, at: &CredentialRef, credential: &Credential) -> Option<bool> {
         if let Some(problem) = self.limited(at) {
             self.fail(at, problem, None);
-            return false;
+            return None;
         }
         let started = Instant::now();
         match self.context.cloudflare.get(&self.scope, credential).await {
             Ok(Read { list, response }) => {
                 self.log(&response, started, "read");
-                self.view(at).read(list, response, Instant::now().into_std());
-                true
+                let domains = self.domains();
+                let view = &mut self.groups.entry(at.clone()).or_default().view;
+                view.read(list, response, Instant::now().into_std());
+                let landed = view.sent.is_empty();
+                let list = view.remote.as_ref()?;
+                let damaged = self.guard.check(list, landed, |hostname| domains.holds(hostname));
+                view.alarm |= damaged;
+                if damaged {
+                    warn!(scope = %self.scope, "a write removed entries that it did not name: the list is put back");
+                }
+                Some(damaged)
             }
             Err(failure) => {
                 self.refused(at, failure, started);
-                false
+                None
             }
         }
     }
@@ -116,7 +138,14 @@ impl ScopeTask {
             return Written::Failed;
         }
         let started = Instant::now();
-        match self.context.cloudflare.put(&self.scope, credential, &batch).await {
+        let domains = self.domains();
+        let remote = self.groups.get(at).and_then(|group| group.view.remote.as_ref());
+        let body = self.guard.body(remote, &batch, |hostname| domains.holds(hostname));
+        let answer = self.context.cloudflare.put(&self.scope, credential, &body).await;
+        if answer.as_ref().map_or_else(|failure| failure.unclear, |_| true) {
+            self.guard.wrote(self.groups.get(at).and_then(|group| group.view.remote.as_ref()), &body);
+        }
+        match answer {
             Ok(response) => {
                 self.log(&response, started, "wrote");
                 self.busy.failures = 0;
@@ -130,7 +159,7 @@ impl ScopeTask {
                 group.view.accepted(&batch, repaired, response, started.into_std());
                 Written::Accepted
             }
-            Err(failure) if blames_an_entry(&failure) && !last_try => {
+            Err(failure) if blames_an_entry(&failure) && !batch.is_empty() && !last_try => {
                 self.log_failure(&failure, started);
                 let group = self.groups.entry(at.clone()).or_default();
                 if batch.len() > 1 {
@@ -156,6 +185,17 @@ impl ScopeTask {
                 self.groups.entry(at.clone()).or_default().parts.push(batch.into_keys().collect());
                 self.refused(at, failure, started);
                 Written::Failed
+            }
+        }
+    }
+
+    /// Which hostnames can belong to this scope.
+    fn domains(&self) -> Domains {
+        match self.scope {
+            Scope::Account(_) => Domains(None),
+            Scope::Zone(_) => {
+                let hostnames = self.wishes.values().flat_map(|wish| wish.spec.settings.keys());
+                Domains(Some(hostnames.map(|hostname| sync::registered_domain(hostname.as_str()).to_owned()).collect()))
             }
         }
     }
@@ -210,7 +250,8 @@ impl ScopeTask {
         let now = Instant::now();
         let interval = self.members(at).filter_map(|wish| wish.spec.interval).min();
         let interval = interval.unwrap_or(self.context.settings.default_interval);
-        let open = !self.plan(at).is_empty();
+        let open =
+            !self.plan(at).is_empty() || self.mends(at) || self.groups.get(at).is_some_and(|group| group.view.alarm);
         let group = self.groups.entry(at.clone()).or_default();
         group.failures = 0;
         group.due = Some(if open || !group.view.sent.is_empty() {
@@ -262,6 +303,15 @@ impl ScopeTask {
             took_ms = millis(started),
             "no success"
         );
+    }
+}
+
+/// The domains of a zone's hostnames; `None` where every hostname may belong to the scope.
+struct Domains(Option<BTreeSet<String>>);
+
+impl Domains {
+    fn holds(&self, hostname: &str) -> bool {
+        self.0.as_ref().is_none_or(|domains| domains.contains(sync::registered_domain(hostname)))
     }
 }
 

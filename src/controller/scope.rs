@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{CredentialRef, Hostname, Scope},
-    sync::{self, Owners, Problem, View, Wish},
+    sync::{self, Guard, Owners, Problem, View, Wish},
 };
 
 /// What is known through one credential reference, and when to look again.
@@ -68,6 +68,7 @@ pub(super) struct ScopeTask {
     /// Whether `owners` has to be decided anew.
     pub(super) claims_changed: bool,
     pub(super) busy: Busy,
+    pub(super) guard: Guard,
 }
 
 impl ScopeTask {
@@ -81,6 +82,7 @@ impl ScopeTask {
             owners: Owners::new(),
             claims_changed: false,
             busy: Busy::default(),
+            guard: Guard::default(),
         }
     }
 

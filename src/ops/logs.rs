@@ -38,10 +38,29 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), String> {
 ///
 /// kube logs a body that does not decode, at WARN; the HTTP stack shows headers at its lower levels.
 fn may_be_shown(metadata: &Metadata<'_>) -> bool {
-    let cap = match metadata.target().split("::").next().unwrap_or_default() {
+    *metadata.level() <= cap(metadata.target())
+}
+
+/// The most that is ever shown of a part of the program.
+fn cap(target: &str) -> LevelFilter {
+    match target.split("::").next().unwrap_or_default() {
         "kube_client" => LevelFilter::ERROR,
         "kube_runtime" | "cloudflare_mtls_operator" => LevelFilter::TRACE,
         _ => LevelFilter::INFO,
-    };
-    *metadata.level() <= cap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_that_print_bodies_and_headers_are_capped() {
+        // kube logs a body that does not decode at WARN; a truncated Secret is such a body.
+        assert!(cap("kube_client::client") < LevelFilter::WARN);
+        for target in ["hyper_util::client::legacy", "reqwest::connect", "h2", "rustls::client", "tower"] {
+            assert!(cap(target) < LevelFilter::DEBUG, "{target}");
+        }
+        assert_eq!(cap("cloudflare_mtls_operator::controller::round"), LevelFilter::TRACE);
+    }
 }

@@ -142,6 +142,11 @@ fn verdict(
     if let Some(problem) = &view.problem {
         return (problem.reason, problem_message(problem, wish));
     }
+    if view.alarm {
+        let text = "a write of this operator removed entries that it did not name, since Cloudflare replaced the list; they \
+                    are being put back, and every write to this zone or account carries the whole list from now on";
+        return (Reason::UnexpectedRemoteChange, text.to_owned());
+    }
     let has = |state: HostnameState| hostnames.iter().any(|hostname| hostname.state == state);
     if has(HostnameState::Conflicted) {
         return (Reason::HostnameConflict, conflict_message(wish, owners, holder));

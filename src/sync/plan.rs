@@ -38,6 +38,9 @@ pub struct View {
     pub rejected: BTreeMap<Hostname, Rejection>,
     /// When drift of a hostname was repaired.
     pub repairs: BTreeMap<Hostname, Vec<Instant>>,
+    /// A write through this credential removed entries that it did not name, and a later round has not yet found
+    /// everything in its place.
+    pub alarm: bool,
     /// The last answer.
     pub response: Option<LastResponse>,
 }

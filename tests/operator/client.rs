@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloudflare_mtls_operator::{
-    api::{Flags, Hostname, Reason, Scope},
+    api::{Flags, Reason, Scope},
     cloudflare::{ApiUrl, Client, Credential, Failure},
 };
 use harness::{
@@ -33,9 +33,9 @@ fn token() -> Credential {
     Credential::api_token(TOKEN.as_bytes()).unwrap()
 }
 
-fn one_entry() -> BTreeMap<Hostname, Flags> {
+fn one_entry() -> BTreeMap<String, Flags> {
     let flags = Flags { client_certificate_forwarding: true, china_network: false };
-    BTreeMap::from([(Hostname::parse("a.example.com").unwrap(), flags)])
+    BTreeMap::from([("a.example.com".to_owned(), flags)])
 }
 
 impl Remote {

@@ -7,6 +7,7 @@ mod answers;
 mod client;
 mod crd;
 mod demo;
+mod guard;
 mod journey;
 mod objects;
 mod program;

@@ -1,0 +1,183 @@
+//! The guard: what a write of ours did to entries that it did not name, and what every body carries from then on.
+//!
+//! The API is understood to merge a PUT into the list, hostname by hostname, but nobody promises that. If it replaced the
+//! list, everything unnamed would vanish at once; so that is what is looked for. When some unnamed entries vanish while
+//! others stay, the list was merged and somebody else removed them: they are left alone. When all of them vanish, it was
+//! the write, and they are put back. Undecidable remains the moment in which somebody else removes the last unnamed
+//! entries just while a write of ours is under way: they are then put back once too often.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    api::{Flags, Hostname},
+    cloudflare::RemoteList,
+};
+
+/// What is known of a scope's semantics, from one write to the next.
+#[derive(Debug, Default)]
+pub struct Guard {
+    watched: Option<Watched>,
+    lost: RemoteList,
+    replaces: bool,
+}
+
+/// A write whose effect is not seen yet.
+#[derive(Debug)]
+struct Watched {
+    before: RemoteList,
+    named: BTreeSet<String>,
+}
+
+impl Guard {
+    /// What to send for these entries: just them, or the whole list once the remote was seen to replace it.
+    /// `ours` tells which hostnames can belong to this scope; a zone sees the entries of other zones too, and a body that
+    /// names one is refused.
+    pub fn body(
+        &self,
+        remote: Option<&RemoteList>,
+        entries: &BTreeMap<Hostname, Flags>,
+        ours: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, Flags> {
+        let mut body = BTreeMap::new();
+        if self.replaces {
+            let listed = remote.into_iter().flatten().chain(&self.lost).filter(|(hostname, _)| ours(hostname));
+            body.extend(listed.map(|(hostname, flags)| (hostname.clone(), *flags)));
+        }
+        body.extend(entries.iter().map(|(hostname, flags)| (hostname.as_str().to_owned(), *flags)));
+        body
+    }
+
+    /// Notes a write that was, or may have been, carried out on the list as it was read before.
+    pub fn wrote(&mut self, before: Option<&RemoteList>, body: &BTreeMap<String, Flags>) {
+        let watched = self
+            .watched
+            .get_or_insert_with(|| Watched { before: before.cloned().unwrap_or_default(), named: BTreeSet::new() });
+        watched.named.extend(body.keys().cloned());
+    }
+
+    /// Compares a list that was just read with the one before the last write, once that write has `landed`. True when the
+    /// write has removed what it did not name.
+    pub fn check(&mut self, list: &RemoteList, landed: bool, ours: impl Fn(&str) -> bool) -> bool {
+        // What is listed again is not lost, whoever put it there.
+        self.lost.retain(|hostname, _| !list.contains_key(hostname));
+        let Some(watched) = self.watched.take_if(|_| landed) else { return false };
+        let unnamed =
+            watched.before.into_iter().filter(|(hostname, _)| !watched.named.contains(hostname) && ours(hostname));
+        let (kept, vanished): (RemoteList, RemoteList) = unnamed.partition(|(hostname, _)| list.contains_key(hostname));
+        if vanished.is_empty() || !kept.is_empty() {
+            return false;
+        }
+        self.replaces = true;
+        self.lost.extend(vanished);
+        true
+    }
+
+    /// Whether entries wait to be put back.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+}
+
+/// The domain under which a hostname was probably registered: its last two labels, or three below a short second level
+/// such as `co.uk`. Entries of one zone share it; entries of different zones mostly do not.
+#[must_use]
+pub fn registered_domain(hostname: &str) -> &str {
+    let mut starts = hostname.rmatch_indices('.').map(|(at, _)| at + 1);
+    let (last, second, third) = (starts.next(), starts.next(), starts.next());
+    let from = |start: Option<usize>| hostname.get(start.unwrap_or_default()..).unwrap_or(hostname);
+    match (last, second) {
+        (Some(last), Some(second)) if hostname.len() - last == 2 && last - second <= 4 => from(third),
+        _ => from(second),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON: Flags = Flags { client_certificate_forwarding: true, china_network: false };
+
+    fn list(names: &[&str]) -> RemoteList {
+        names.iter().map(|name| ((*name).to_owned(), ON)).collect()
+    }
+
+    fn entries(names: &[&str]) -> BTreeMap<Hostname, Flags> {
+        names.iter().map(|name| (Hostname::parse(name).unwrap(), ON)).collect()
+    }
+
+    fn all(_: &str) -> bool {
+        true
+    }
+
+    /// A guard that has seen this write, and what it says of the list after it.
+    fn after(before: &[&str], named: &[&str], seen: &[&str]) -> (Guard, bool) {
+        let mut guard = Guard::default();
+        let before = list(before);
+        let body = guard.body(Some(&before), &entries(named), all);
+        guard.wrote(Some(&before), &body);
+        let damaged = guard.check(&list(seen), true, all);
+        (guard, damaged)
+    }
+
+    #[test]
+    fn under_merge_only_what_must_change_is_named() {
+        let (guard, damaged) = after(&["f.example.com"], &["a.example.com"], &["a.example.com", "f.example.com"]);
+        assert!(!damaged && !guard.has_lost());
+        let body = guard.body(Some(&list(&["f.example.com"])), &entries(&["b.example.com"]), all);
+        assert_eq!(body.keys().collect::<Vec<_>>(), ["b.example.com"]);
+    }
+
+    #[test]
+    fn when_all_that_was_not_named_vanishes_it_is_put_back_and_bodies_are_whole_from_then_on() {
+        let (mut guard, damaged) = after(&["f.example.com", "g.example.com"], &["a.example.com"], &["a.example.com"]);
+        assert!(damaged && guard.has_lost());
+        let body = guard.body(Some(&list(&["a.example.com"])), &entries(&[]), all);
+        assert_eq!(body, list(&["a.example.com", "f.example.com", "g.example.com"]));
+        guard.check(&body, true, all);
+        assert!(!guard.has_lost());
+        assert_eq!(guard.body(Some(&body), &entries(&["b.example.com"]), all).len(), 4);
+    }
+
+    #[test]
+    fn what_somebody_else_removed_beside_the_write_is_not_put_back() {
+        let before = ["f.example.com", "g.example.com"];
+        let (guard, damaged) = after(&before, &["a.example.com"], &["a.example.com", "g.example.com"]);
+        assert!(!damaged && !guard.has_lost());
+    }
+
+    #[test]
+    fn nothing_is_judged_before_the_write_has_landed() {
+        let mut guard = Guard::default();
+        let before = list(&["f.example.com"]);
+        guard.wrote(Some(&before), &list(&["a.example.com"]));
+        assert!(!guard.check(&before, false, all));
+        assert!(guard.check(&list(&["a.example.com"]), true, all));
+    }
+
+    #[test]
+    fn entries_of_other_zones_are_neither_missed_nor_named() {
+        let ours = |hostname: &str| registered_domain(hostname) == "example.com";
+        let mut guard = Guard::default();
+        let before = list(&["f.example.com", "x.example.org"]);
+        guard.wrote(Some(&before), &list(&["a.example.com"]));
+        assert!(guard.check(&list(&["a.example.com", "x.example.org"]), true, ours));
+        let body = guard.body(Some(&before), &entries(&[]), ours);
+        assert_eq!(body, list(&["f.example.com"]));
+    }
+
+    #[test]
+    fn a_registered_domain_has_two_labels_or_three_below_a_short_second_level() {
+        for (hostname, domain) in [
+            ("a.b.example.com", "example.com"),
+            ("*.example.com", "example.com"),
+            ("example.com", "example.com"),
+            ("a.example.co.uk", "example.co.uk"),
+            ("example.co.uk", "example.co.uk"),
+            ("a.example.uk", "example.uk"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(registered_domain(hostname), domain, "{hostname}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Entries that no object lists survive, whichever way the API behaves.
+
+use harness::{
+    cloudflare::{Effect, Fault, Semantics},
+    fixture::PATIENCE,
+};
+
+use crate::world::World;
+
+const FOREIGN: [&str; 2] = ["foreign-1.example.com", "foreign-2.example.com"];
+
+async fn replacing() -> World {
+    let world = World::new().await;
+    world.cloudflare.switch(|switches| switches.semantics = Semantics::Replace);
+    for hostname in FOREIGN {
+        world.remote.set(hostname, true, false);
+    }
+    world
+}
+
+impl World {
+    fn assert_foreign_entries_are_there(&self) {
+        for hostname in FOREIGN {
+            assert_eq!(self.remote.get(hostname), Some((true, false)), "{hostname}\n{}", self.ledger());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_again() {
+    let world = replacing().await;
+    world.apply("first", &[("first.example.com", true)]).await;
+    let seen = world.fixture.until_condition("first", "Ready", "False", "UnexpectedRemoteChange");
+    let (seen, ()) = tokio::join!(seen, async {
+        world.cloudflare.until("put back", PATIENCE, || world.remote.get(FOREIGN[0]).is_some()).await.unwrap();
+    });
+    seen.unwrap();
+    world.until_ready("first").await;
+    world.assert_foreign_entries_are_there();
+    assert_eq!(world.methods()[..5], ["GET", "PUT", "GET", "PUT", "GET"]);
+
+    // From now on each body carries the whole list.
+    let mark = world.cloudflare.ledger().mark();
+    world.apply("second", &[("second.example.com", true)]).await;
+    world.until_ready("second").await;
+    world.apply("first", &[("first.example.com", false)]).await;
+    world.until_ready("first").await;
+    world.assert_foreign_entries_are_there();
+    assert_eq!(world.remote.get("second.example.com"), Some((true, false)));
+    let ledger = world.ledger().since(mark);
+    for put in ledger.puts(&world.scope()) {
+        let named: Vec<String> = put.settings().into_iter().map(|entry| entry.0).collect();
+        assert!(FOREIGN.iter().all(|foreign| named.iter().any(|name| name == foreign)), "{put}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_put_back_also_when_writes_take_their_time_and_answers_are_lost() {
+    let world = replacing().await;
+    world.cloudflare.switch(|switches| switches.apply_delay_ms = 1500);
+    world.cloudflare.inject(Fault::from(Effect::Reset).on("PUT").once_applied());
+    world.apply("slow", &[("slow.example.com", true)]).await;
+    world.until_ready("slow").await;
+    world.assert_foreign_entries_are_there();
+}
+
+#[tokio::test]
+async fn one_bad_hostname_does_not_cost_foreign_entries_under_replace() {
+    let world = replacing().await;
+    let wanted =
+        [("a.example.com", true), ("b.example.com", true), ("bad.elsewhere.org", true), ("c.example.com", true)];
+    world.apply("mixed", &wanted).await;
+    world.fixture.until("mixed", "three in sync", |object| object["status"]["summary"] == "3/4").await.unwrap();
+    world.until_reason("mixed", "HostnameNotInScope").await;
+    world.assert_foreign_entries_are_there();
+}
+
+#[tokio::test]
+async fn a_foreign_removal_beside_a_merging_write_is_left_alone() {
+    let world = World::new().await;
+    for hostname in FOREIGN {
+        world.remote.set(hostname, true, false);
+    }
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("merge", &[("merge.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    world.remote.remove(FOREIGN[0]);
+    held.release();
+    world.until_ready("merge").await;
+    assert_eq!(world.remote.get(FOREIGN[0]), None, "it was removed by its owner");
+    assert_eq!(world.remote.get(FOREIGN[1]), Some((true, false)));
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+}
+
+#[tokio::test]
+async fn entries_of_other_zones_that_a_zone_shows_are_never_named() {
+    let mut world = World::new().await;
+    world.cloudflare.switch(|switches| {
+        switches.semantics = Semantics::Replace;
+        switches.foreign_visible = true;
+    });
+    let account = harness::fixture::random_id();
+    world.cloudflare.add_account(&account);
+    world.remote = world.remote.clone().in_account(&account);
+    let neighbour = world.cloudflare.add_zone(&harness::fixture::random_id(), "example.org").in_account(&account);
+    neighbour.set("www.example.org", true, true);
+    for hostname in FOREIGN {
+        world.remote.set(hostname, true, false);
+    }
+    world.apply("zone", &[("zone.example.com", true)]).await;
+    world.until_ready("zone").await;
+    world.assert_foreign_entries_are_there();
+    assert_eq!(neighbour.get("www.example.org"), Some((true, true)));
+    for put in world.ledger().puts(&world.scope()) {
+        assert!(!put.body.contains("example.org"), "{put}");
+        assert_eq!(put.status, Some(202), "{put}");
+    }
+}
