@@ -1,6 +1,6 @@
 //! `run`: from flags to a running controller, and from a signal to an orderly end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args as ClapArgs};
 use kube::Config;
@@ -36,6 +36,10 @@ pub(super) struct Args {
     /// How often Cloudflare is looked at where an object does not say: from 1m to 24h.
     #[arg(long, value_name = "DURATION", env = "CFMTLS_DEFAULT_INTERVAL", default_value = "10m", value_parser = parse_interval)]
     default_interval: Duration,
+
+    /// Most requests to Cloudflare per five minutes and credential; Cloudflare allows 1200 in all.
+    #[arg(long, value_name = "REQUESTS", env = "CFMTLS_REQUESTS_PER_5M", default_value = "600")]
+    requests_per_5m: NonZeroU32,
 
     /// How often a Secret in use is read again, to notice that it changed: from 1s to 1m.
     #[arg(long, value_name = "DURATION", env = "CFMTLS_SECRET_POLL", default_value = "30s", value_parser = poll)]
@@ -171,7 +175,11 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
 
     let stop = CancellationToken::new();
     let watch = Watch { namespaces: args.watch_namespace, selector: args.selector };
-    let settings = Settings { default_interval: args.default_interval, secret_poll: args.secret_poll };
+    let settings = Settings {
+        default_interval: args.default_interval,
+        secret_poll: args.secret_poll,
+        requests_per_5m: args.requests_per_5m,
+    };
     let controller = controller::run(clients, cloudflare, watch, settings, health.clone(), stop.clone());
     let mut controller = tokio::spawn(controller);
     let mut server = tokio::spawn(server);

@@ -56,13 +56,25 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A list as it was read, with what the answer said otherwise.
+/// What Cloudflare says is left of its own limit, in the header `Ratelimit: "default";r=50;t=30`.
+/// Source: <https://developers.cloudflare.com/fundamentals/api/reference/limits/>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Requests.
+    pub remaining: u64,
+    /// When the limit is renewed.
+    pub renewed_in: Duration,
+}
+
+/// A success.
 #[derive(Debug)]
-pub struct Read {
-    /// The remote list.
+pub struct Reply {
+    /// The remote list; empty in the answer to a write.
     pub list: RemoteList,
     /// The answer, for the status.
     pub response: LastResponse,
+    /// What is left of Cloudflare's limit, where it says so.
+    pub left: Option<Left>,
 }
 
 /// A request that did not succeed.
@@ -77,6 +89,8 @@ pub struct Failure {
     pub detail: Option<String>,
     /// The answer, for the status; without a status code when there was none.
     pub response: LastResponse,
+    /// What is left of Cloudflare's limit, where it says so.
+    pub left: Option<Left>,
 }
 
 /// The API of one Cloudflare, for all scopes and credentials.
@@ -108,9 +122,8 @@ impl Client {
     ///
     /// # Errors
     /// Everything that is not a success that carries a list.
-    pub async fn get(&self, scope: &Scope, credential: &Credential) -> Result<Read, Failure> {
-        let (list, response) = self.exchange(Method::GET, scope, credential, None).await?;
-        Ok(Read { list, response })
+    pub async fn get(&self, scope: &Scope, credential: &Credential) -> Result<Reply, Failure> {
+        self.exchange(Method::GET, scope, credential, None).await
     }
 
     /// Writes the settings of the named hostnames. Success says that Cloudflare took them, not that they are applied.
@@ -122,10 +135,9 @@ impl Client {
         scope: &Scope,
         credential: &Credential,
         settings: &BTreeMap<String, Flags>,
-    ) -> Result<LastResponse, Failure> {
+    ) -> Result<Reply, Failure> {
         let body = serde_json::to_vec(&PutBody::new(settings)).unwrap_or_default();
-        let (_, response) = self.exchange(Method::PUT, scope, credential, Some(body)).await?;
-        Ok(response)
+        self.exchange(Method::PUT, scope, credential, Some(body)).await
     }
 
     async fn exchange(
@@ -134,7 +146,7 @@ impl Client {
         scope: &Scope,
         credential: &Credential,
         body: Option<Vec<u8>>,
-    ) -> Result<(RemoteList, LastResponse), Failure> {
+    ) -> Result<Reply, Failure> {
         let url = format!("{}/{}/{}/access/certificates/settings", self.base, scope.collection(), scope.id());
         let writes = body.is_some();
         let mut headers = HeaderMap::new();
@@ -148,6 +160,7 @@ impl Client {
             unclear: writes && !error.is_connect(),
             detail: Some(describe(error)),
             response: empty_response(&method),
+            left: None,
         };
         let mut answer = request.send().await.map_err(|error| no_answer(&error))?;
         let status = answer.status().as_u16();
@@ -168,12 +181,13 @@ impl Client {
             ray_id: ray_id(answer.headers()).map(|id| credential.mask(&id)),
             ..empty_response(&method)
         };
+        let left = left(answer.headers());
         match understood.verdict {
-            Ok(list) => Ok((list, response)),
+            Ok(list) => Ok(Reply { list, response, left }),
             Err(refusal) => {
                 // A refusal in so many words was not carried out; an answer from the edge may hide one that was.
                 let unclear = writes && refusal.reason == Reason::CloudflareUnavailable;
-                Err(Failure { refusal, unclear, detail: None, response })
+                Err(Failure { refusal, unclear, detail: None, response, left })
             }
         }
     }
@@ -221,6 +235,12 @@ fn masked(mut messages: Vec<ResponseMessage>, credential: &Credential) -> Vec<Re
         }
     }
     messages
+}
+
+fn left(headers: &HeaderMap) -> Option<Left> {
+    let mut members = headers.get("ratelimit")?.to_str().ok()?.split(';').map(str::trim);
+    let mut number = |name: &str| members.find_map(|member| member.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+    Some(Left { remaining: number("r")?, renewed_in: Duration::from_secs(number("t")?) })
 }
 
 fn ray_id(headers: &HeaderMap) -> Option<String> {

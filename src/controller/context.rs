@@ -1,13 +1,13 @@
 //! What every reconcile and every scope task shares.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use kube::{Client, runtime::events::Recorder};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::scopes::Scopes;
-use crate::cloudflare::{self, Limits};
+use crate::cloudflare::{self, Budget};
 
 /// What the operator's flags decide about serving scopes.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct Settings {
     pub default_interval: Duration,
     /// How often a Secret in use is read again.
     pub secret_poll: Duration,
+    /// Requests per five minutes and credential.
+    pub requests_per_5m: NonZeroU32,
 }
 
 /// Most rounds at a time, over all scopes.
@@ -25,7 +27,7 @@ pub(super) struct Context {
     /// For single requests; has a read timeout that fits them.
     pub(super) requests: Client,
     pub(super) cloudflare: cloudflare::Client,
-    pub(super) limits: Limits,
+    pub(super) budget: Budget,
     pub(super) scopes: Scopes,
     pub(super) settings: Settings,
     pub(super) recorder: Recorder,
@@ -46,7 +48,7 @@ impl Context {
         Self {
             requests,
             cloudflare,
-            limits: Limits::default(),
+            budget: Budget::new(settings.requests_per_5m),
             scopes,
             settings,
             recorder,

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::scope::ScopeTask;
 use crate::{
     api::{CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
-    cloudflare::{Credential, Failure, Read},
+    cloudflare::{Credential, Failure, Left, Reply},
     sync::{self, Problem, Report, View},
 };
 
@@ -83,8 +83,10 @@ impl ScopeTask {
             return None;
         }
         let started = Instant::now();
+        self.spend(at);
         match self.context.cloudflare.get(&self.scope, credential).await {
-            Ok(Read { list, response }) => {
+            Ok(Reply { list, response, left }) => {
+                self.note(at, left);
                 self.log(&response, started, "read");
                 let domains = self.domains();
                 let view = &mut self.groups.entry(at.clone()).or_default().view;
@@ -141,13 +143,15 @@ impl ScopeTask {
         let domains = self.domains();
         let remote = self.groups.get(at).and_then(|group| group.view.remote.as_ref());
         let body = self.guard.body(remote, &batch, |hostname| domains.holds(hostname));
+        self.spend(at);
         let answer = self.context.cloudflare.put(&self.scope, credential, &body).await;
         if answer.as_ref().map_or_else(|failure| failure.unclear, |_| true) {
             self.guard.wrote(self.groups.get(at).and_then(|group| group.view.remote.as_ref()), &body);
         }
         match answer {
-            Ok(response) => {
-                self.log(&response, started, "wrote");
+            Ok(Reply { response, left, .. }) => {
+                self.note(at, left);
+                self.log(&response, started, &format!("wrote {} entries of", body.len()));
                 self.busy.failures = 0;
                 self.busy.until = None;
                 let (owners, wishes) = (&self.owners, &self.wishes);
@@ -204,10 +208,27 @@ impl ScopeTask {
         &mut self.groups.entry(at.clone()).or_default().view
     }
 
+    fn fingerprint(&self, at: &CredentialRef) -> Option<u64> {
+        self.groups.get(at)?.secret.as_ref()?.as_ref().ok().copied()
+    }
+
+    fn spend(&self, at: &CredentialRef) {
+        if let Some(fingerprint) = self.fingerprint(at) {
+            self.context.budget.spend(fingerprint, Instant::now());
+        }
+    }
+
+    /// Takes in what Cloudflare says is left of its limit.
+    fn note(&self, at: &CredentialRef, left: Option<Left>) {
+        if let (Some(fingerprint), Some(Left { remaining, renewed_in })) = (self.fingerprint(at), left) {
+            self.context.budget.left(fingerprint, remaining, renewed_in, Instant::now());
+        }
+    }
+
     /// Why no request may be made with this credential now.
     fn limited(&self, at: &CredentialRef) -> Option<Problem> {
-        let Some(Ok(fingerprint)) = self.groups.get(at)?.secret.as_ref() else { return None };
-        let wait = self.context.limits.until(*fingerprint)?.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let wait = self.context.budget.blocked_until(self.fingerprint(at)?, now)?.saturating_duration_since(now);
         Some(Problem { reason: Reason::RateLimited, code: None, wait: Some(wait), detail: None })
     }
 
@@ -220,9 +241,10 @@ impl ScopeTask {
     fn refused(&mut self, at: &CredentialRef, failure: Failure, started: Instant) {
         self.log_failure(&failure, started);
         let refusal = failure.refusal;
-        let secret = self.groups.get(at).and_then(|group| group.secret.as_ref());
-        if let (Some(wait), Some(Ok(fingerprint))) = (refusal.wait, secret) {
-            self.context.limits.block(*fingerprint, Instant::now() + wait);
+        self.note(at, failure.left);
+        if let (Some(wait), Some(fingerprint)) = (refusal.wait, self.fingerprint(at)) {
+            let now = Instant::now();
+            self.context.budget.block(fingerprint, now + wait, now);
         }
         let problem =
             Problem { reason: refusal.reason, code: refusal.code, wait: refusal.wait, detail: failure.detail };

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     api::{CredentialRef, Hostname, Scope},
+    cloudflare::Purpose,
     sync::{self, Guard, Owners, Problem, View, Wish},
 };
 
@@ -27,6 +28,10 @@ pub(super) struct Group {
     pub(super) view: View,
     /// When the next round is due; `None` until an object asks for one.
     pub(super) due: Option<Instant>,
+    /// Whether somebody waits for the next round; else it is a look in the course of things.
+    wanted: bool,
+    /// The budget is used up until then.
+    held: Option<Instant>,
     /// When the Secret is read again, to notice that it changed.
     poll: Option<Instant>,
     pub(super) failures: u32,
@@ -40,7 +45,11 @@ pub(super) struct Group {
 impl Group {
     /// When this group wants to be served again.
     fn next(&self) -> Option<Instant> {
-        [self.due, self.poll].into_iter().flatten().min()
+        [self.round_at(), self.poll].into_iter().flatten().min()
+    }
+
+    fn round_at(&self) -> Option<Instant> {
+        self.due.map(|due| self.held.map_or(due, |held| held.max(due)))
     }
 
     /// Somebody waits: at once.
@@ -48,6 +57,8 @@ impl Group {
         self.failures = 0;
         self.looks = 0;
         self.due = Some(Instant::now());
+        self.wanted = true;
+        self.held = None;
     }
 }
 
@@ -199,7 +210,7 @@ impl ScopeTask {
             return;
         }
         let context = self.context.clone();
-        let is_due = |group: &Group| group.due.is_some_and(|due| due <= Instant::now());
+        let is_due = |group: &Group| group.round_at().is_some_and(|at| at <= Instant::now());
         // Before the Secret is read, so that it is fresh when the round begins. The semaphore is never closed.
         let _place = if self.groups.get(at).is_some_and(is_due) { context.rounds.acquire().await.ok() } else { None };
         let credential = secrets::read(&context.requests, at).await;
@@ -211,7 +222,7 @@ impl ScopeTask {
             group.due = group.due.map(|due| due.max(now + secrets::PAUSE));
             return;
         }
-        let secret = Some(credential.as_ref().map(|token| context.limits.fingerprint(token)).map_err(Clone::clone));
+        let secret = Some(credential.as_ref().map(|token| context.budget.fingerprint(token)).map_err(Clone::clone));
         if group.secret.is_some() && group.secret != secret {
             group.view.rejected.clear();
             group.hurry();
@@ -220,6 +231,16 @@ impl ScopeTask {
         if !is_due(group) {
             return;
         }
+        let overdue = group.due.map(|due| now.saturating_duration_since(due)).unwrap_or_default();
+        let purpose = if group.wanted { Purpose::Wanted } else { Purpose::Routine(overdue) };
+        if let Some(Ok(fingerprint)) = &group.secret
+            && let Err(later) = context.budget.begin(*fingerprint, purpose, now)
+        {
+            group.held = Some(later);
+            return;
+        }
+        group.held = None;
+        group.wanted = false;
         match credential {
             Ok(credential) => self.round(at, &credential).await,
             Err(error) => self.fail(at, Problem::from(&error), None),

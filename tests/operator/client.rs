@@ -55,6 +55,8 @@ async fn a_write_is_seen_by_the_next_read() {
     let read = remote.client.get(&remote.scope, &token()).await.unwrap();
     assert_eq!(read.list.keys().collect::<Vec<_>>(), ["a.example.com"]);
     assert_eq!(read.response.http_status, Some(200));
+    let left = read.left.unwrap();
+    assert!((1..1200).contains(&left.remaining) && left.renewed_in <= std::time::Duration::from_secs(300), "{left:?}");
     assert!(read.response.ray_id.is_some());
 }
 

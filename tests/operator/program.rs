@@ -38,6 +38,7 @@ fn a_wrong_value_is_one_clear_line_and_status_2() {
         ("--shutdown-grace", "forever", "from 1s to 10m"),
         ("--http-bind", "8080", "invalid socket address"),
         ("--log-format", "xml", "json, text"),
+        ("--requests-per-5m", "0", "number would be zero"),
         ("--leader-elect", "true", "run one replica"),
         ("--selector", "a=b=c", "label selector"),
         ("--watch-namespace", "Not_A_Namespace", "namespace"),

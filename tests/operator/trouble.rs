@@ -95,6 +95,16 @@ async fn a_limit_holds_for_the_token_in_whichever_secret_and_scope_it_is_used() 
 }
 
 #[tokio::test]
+async fn no_more_requests_are_made_than_the_budget_has() {
+    let world = World::with(|operator| operator.arg("--requests-per-5m=3")).await;
+    world.apply("thrift", &[("thrift.example.com", true)]).await;
+    world.until_ready("thrift").await;
+    world.apply("thrift", &[("thrift.example.com", false)]).await;
+    world.until_reason("thrift", "Pending").await;
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"], "the fourth request would be one too many");
+}
+
+#[tokio::test]
 async fn a_hostname_outside_the_zone_is_named_and_not_tried_again() {
     let world = World::new().await;
     world.apply("outside", &[("www.elsewhere.org", true)]).await;
