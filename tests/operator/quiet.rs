@@ -63,6 +63,9 @@ async fn kubectl_shows_what_a_person_needs() {
     for piece in ["12036", "HostnameNotInScope", "Observed Generation:  1", "Events:", "Warning"] {
         assert!(description.contains(piece), "{piece}: {description}");
     }
+    // Another generation with the same reason is no event.
+    world.apply("good", &[("good.example.com", true)]).await;
+    world.until_ready("good").await;
     let events = kubectl(&["get", "events", "-o", "json"]).await;
     let events: serde_json::Value = serde_json::from_str(&events).unwrap();
     let reasons: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| event["reason"].clone()).collect();
