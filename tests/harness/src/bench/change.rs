@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::Spread;
 use super::program::Program;
+use super::{Spread, Subject};
 use crate::cloudflare::{Cloudflare, Remote};
 use crate::control_plane::{ControlPlane, OPERATOR};
 use crate::error::{Context as _, Error, Result};
 use crate::fixture::{CREDENTIAL, Fixture, PATIENCE, condition};
-use crate::operator::Operator;
 
 const NAME: &str = "bench";
 const HOSTNAME: &str = "bench.example.com";
@@ -74,16 +73,12 @@ impl Drop for Side {
 }
 
 /// Times so many changes of both, one after the other, in turns.
-pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, rounds: u32) -> Result<Change> {
+pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, rounds: u32) -> Result<Change> {
     let epoch = Timestamp::now();
     let cloudflare = Cloudflare::start().await?;
     let mut ours = Side::new(control_plane, &cloudflare, "operator").await?;
     let mut theirs = Side::new(control_plane, &cloudflare, "program").await?;
-    let mut operator = Operator::builder(operator, control_plane)
-        .watch_namespace(ours.fixture.namespace())
-        .cloudflare(cloudflare.url())
-        .spawn()
-        .await?;
+    let mut operator = operator.spawn(control_plane, ours.fixture.namespace(), &cloudflare).await?;
     operator.wait_ready(PATIENCE).await?;
     let client = client(operator.kubeconfig()).await?;
     let program = Program::new(&client, &theirs.fixture, &cloudflare.url(), NAME)?;

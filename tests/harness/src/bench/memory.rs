@@ -1,13 +1,12 @@
 //! Resident memory of the operator that has nothing to do: with no objects, with a hundred and with a thousand.
 
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
 use kube::api::{DynamicObject, ListParams};
 use serde_json::json;
 
-use super::Spread;
+use super::{Spread, Subject};
 use crate::cloudflare::Cloudflare;
 use crate::control_plane::ControlPlane;
 use crate::error::{Context as _, Error, Result};
@@ -43,7 +42,7 @@ struct Watched {
 }
 
 /// Lets a few operators idle, gives them objects, and lets them idle again.
-pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, idle: Duration) -> Result<Memory> {
+pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, idle: Duration) -> Result<Memory> {
     let cloudflare = Cloudflare::start().await?;
     cloudflare.token(TOKEN).may_write_everything();
     let mut watched = Vec::new();
@@ -51,11 +50,7 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, idle:
         let fixture = Fixture::new(control_plane).await?;
         let (secret, key) = CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, TOKEN)).await?;
-        let mut operator = Operator::builder(operator, control_plane)
-            .watch_namespace(fixture.namespace())
-            .cloudflare(cloudflare.url())
-            .spawn()
-            .await?;
+        let mut operator = operator.spawn(control_plane, fixture.namespace(), &cloudflare).await?;
         operator.wait_ready(PATIENCE).await?;
         watched.push(Watched { fixture, operator });
     }

@@ -6,9 +6,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cloudflare::Cloudflare;
 use crate::control_plane::ControlPlane;
 use crate::error::{Context as _, Result};
 use crate::guard::say;
+use crate::operator::Operator;
 
 mod change;
 mod machine;
@@ -35,9 +37,32 @@ pub struct Args {
     /// How many times the operator is started
     #[arg(long, default_value_t = 10)]
     starts: u32,
+    /// An environment variable for the operator, to try what one changes; repeat it for more
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    environment: Vec<(String, String)>,
     /// How long it idles before its memory is read, in seconds
     #[arg(long, default_value_t = 30)]
     idle: u64,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The operator that is measured.
+struct Subject {
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Subject {
+    /// One that serves the objects of a namespace.
+    async fn spawn(&self, control_plane: &ControlPlane, namespace: &str, cloudflare: &Cloudflare) -> Result<Operator> {
+        let builder =
+            Operator::builder(&self.program, control_plane).watch_namespace(namespace).cloudflare(cloudflare.url());
+        self.environment.iter().fold(builder, |builder, (name, value)| builder.env(name, value)).spawn().await
+    }
 }
 
 /// Everything that was measured.
@@ -54,12 +79,15 @@ struct Figures {
 /// # Errors
 /// When the operator does not do what is timed, or the report cannot be written.
 pub async fn run(args: Args) -> Result<()> {
-    let operator = args.operator.canonicalize().context(args.operator.display())?;
-    let size = std::fs::metadata(&operator)?.len();
+    let program = args.operator.canonicalize().context(args.operator.display())?;
+    let size = std::fs::metadata(&program)?.len();
     say("starting a control plane ...")?;
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
-    let machine = machine::Machine::look(&control_plane, &operator).await?;
+    let mut machine = machine::Machine::look(&control_plane, &program).await?;
+    let told: Vec<String> = args.environment.iter().map(|(name, value)| format!(" with {name}={value}")).collect();
+    machine.operator.push_str(&told.concat());
+    let operator = Subject { program, environment: args.environment };
     say(&format!("timing {} changes ...", args.rounds))?;
     let change = change::measure(&control_plane, &operator, args.rounds).await?;
     say(&format!("timing {} starts ...", args.starts))?;

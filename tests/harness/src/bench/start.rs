@@ -1,14 +1,12 @@
 //! From the start of the process to its first reconcile.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Spread;
+use super::{Spread, Subject};
 use crate::cloudflare::Cloudflare;
 use crate::control_plane::ControlPlane;
 use crate::error::Result;
 use crate::fixture::{CREDENTIAL, Fixture, PATIENCE};
-use crate::operator::Operator;
 
 const TOKEN: &str = "cfut_Uk6Sd9Yv3Ph8Bw5Na2Cz7Gt4Mx1Je";
 
@@ -21,7 +19,7 @@ pub(super) struct Start {
 }
 
 /// Starts the operator so many times, each time for an object that waits to be served.
-pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, starts: u32) -> Result<Start> {
+pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, starts: u32) -> Result<Start> {
     let (mut first_request, mut served) = (Vec::new(), Vec::new());
     for _ in 0..starts {
         let (first, last) = one(control_plane, operator).await?;
@@ -31,7 +29,7 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Path, start
     Ok(Start { first_request: Spread::millis(first_request), served: Spread::millis(served) })
 }
 
-async fn one(control_plane: &ControlPlane, operator: &Path) -> Result<(Duration, Duration)> {
+async fn one(control_plane: &ControlPlane, operator: &Subject) -> Result<(Duration, Duration)> {
     let fixture = Fixture::new(control_plane).await?;
     let cloudflare = Cloudflare::start().await?;
     let remote = cloudflare.add_zone(fixture.zone_id(), "example.com");
@@ -41,11 +39,7 @@ async fn one(control_plane: &ControlPlane, operator: &Path) -> Result<(Duration,
     fixture.apply(&fixture.settings("waiting").hostname("waiting.example.com", true).build()).await?;
     // Until this returns, the harness has also made a token and started the guard: the time counts against the operator.
     let start = Instant::now();
-    let _operator = Operator::builder(operator, control_plane)
-        .watch_namespace(fixture.namespace())
-        .cloudflare(cloudflare.url())
-        .spawn()
-        .await?;
+    let _operator = operator.spawn(control_plane, fixture.namespace(), &cloudflare).await?;
     cloudflare.until("the first request", PATIENCE, || !cloudflare.ledger().is_empty()).await?;
     let first = start.elapsed();
     let answered =
