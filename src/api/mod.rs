@@ -23,5 +23,8 @@ pub use valid::{
 /// Name of the field manager under which status is applied.
 pub const FIELD_MANAGER: &str = "cloudflare-mtls-operator";
 
+/// Finalizer that an object with `deletionPolicy: Reset` carries until its entries are off.
+pub const FINALIZER: &str = "cloudflare-mtls.dev/reset";
+
 /// Annotation that asks for a look at Cloudflare now; any new value counts.
 pub const RECONCILE_AT: &str = "cloudflare-mtls.dev/reconcile-at";

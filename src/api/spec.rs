@@ -126,8 +126,9 @@ pub struct MtlsHostnameSettingsSpec {
     pub sync_mode: Option<SyncMode>,
 
     /// What happens on Cloudflare when a hostname leaves this object, or the object is deleted. `Retain` leaves the
-    /// entry as it is; `Reset` turns both of its flags off, the only form of deletion that Cloudflare has. This version
-    /// carries out `Retain` only: under `Reset` too the entry stays as it is.
+    /// entry as it is; `Reset` turns both of its flags off, the only form of deletion that Cloudflare has. A
+    /// hostname that another object lists is handed over instead. `Reset` holds a deleted object with a finalizer until
+    /// that is done.
     /// Default: `Retain`. Example: `Reset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,

@@ -1,6 +1,7 @@
 //! The effects: watches, reconciles, scope tasks, Secrets and status. `cli` starts it; it asks `sync` what to do.
 
 mod context;
+mod finalizer;
 mod reconcile;
 mod report;
 mod round;

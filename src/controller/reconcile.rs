@@ -15,11 +15,12 @@ use tokio::time::timeout;
 use super::{
     Guarded,
     context::Context,
+    finalizer,
     report::{self, Subject},
     scopes::{Filed, Scopes},
 };
 use crate::{
-    api::{MtlsHostnameSettings, MtlsHostnameSettingsSpec, ObjectKey, RECONCILE_AT, ValidSpec},
+    api::{DeletionPolicy, MtlsHostnameSettings, MtlsHostnameSettingsSpec, ObjectKey, RECONCILE_AT, ValidSpec},
     sync::{self, Wish},
 };
 
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) enum Error {
     #[error("the status could not be written: {0}")]
     Status(#[source] kube::Error),
+    #[error("the finalizer could not be changed: {0}")]
+    Finalizer(#[source] kube::Error),
     #[error("the object could not be read: {0}")]
     Read(#[source] kube::Error),
     #[error("the Kubernetes API server did not answer within {} s", DEADLINE.as_secs())]
@@ -76,13 +79,21 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
         resource_version: object.metadata.resource_version.as_deref().unwrap_or_default(),
         status: object.status.clone().unwrap_or_default(),
     };
-    if object.metadata.deletion_timestamp.is_some() {
+    let version = subject.resource_version;
+    let status = context.scopes.newer_status(uid, version).unwrap_or_else(|| subject.status.clone());
+    let leaving = object.metadata.deletion_timestamp.is_some();
+    if leaving && !finalizer::is_set(object) {
         context.scopes.forget(uid);
         return Ok(Action::await_change());
     }
     let generation = object.metadata.generation.unwrap_or_default();
     let spec = match ValidSpec::parse(object) {
         Ok(spec) => spec,
+        Err(_) if leaving => {
+            context.scopes.forget(uid);
+            finalizer::remove(context, &subject.key, uid).await.map_err(Error::Finalizer)?;
+            return Ok(Action::await_change());
+        }
         Err(problem) => {
             context.scopes.forget(uid);
             let report = sync::spec_invalid(generation, &problem.to_string(), &subject.status);
@@ -90,21 +101,39 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
             return Ok(Action::await_change());
         }
     };
-    let suspend = spec.suspend;
+    let resets = spec.deletion_policy == DeletionPolicy::Reset;
+    if resets && !finalizer::is_set(object) {
+        // Before anything is written; the object comes back with its finalizer.
+        finalizer::add(context, object).await.map_err(Error::Finalizer)?;
+        return Ok(Action::await_change());
+    }
+    if !resets && finalizer::is_set(object) {
+        if leaving {
+            context.scopes.forget(uid);
+        }
+        finalizer::remove(context, &subject.key, uid).await.map_err(Error::Finalizer)?;
+        return Ok(Action::await_change());
+    }
+    let suspend = spec.suspend && !leaving;
     let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let reconcile_at = object.annotations().get(RECONCILE_AT).cloned();
-    let wish = Wish::new(subject.key.clone(), uid, generation, created, spec, &subject.status, reconcile_at);
+    let wish = Wish::new(subject.key.clone(), uid, generation, created, spec, &status, reconcile_at);
+    let wish = if leaving { wish.leave() } else { wish };
     let Filed { report, waiting } = Scopes::file(context, wish.clone());
     if suspend {
-        let report = sync::suspended(&wish, &subject.status);
+        let report = sync::suspended(&wish, &status);
         report::write(context, &subject, &report).await.map_err(Error::Status)?;
     } else if let Some(report) = report {
         report::write(context, &subject, &report).await.map_err(Error::Status)?;
         context.scopes.delivered(uid, &report);
+        if report.released {
+            context.scopes.forget(uid);
+            finalizer::remove(context, &subject.key, uid).await.map_err(Error::Finalizer)?;
+        }
     } else if waiting < PATIENCE {
         return Ok(Action::requeue(PATIENCE));
     } else {
-        let report = sync::pending(&wish, &subject.status);
+        let report = sync::pending(&wish, &status);
         report::write(context, &subject, &report).await.map_err(Error::Status)?;
     }
     Ok(Action::await_change())

@@ -146,7 +146,10 @@ impl ScopeTask {
             wish.succeed(former);
         }
         let same = former.is_some_and(|former| {
-            former.spec == wish.spec && former.generation == wish.generation && former.reconcile_at == wish.reconcile_at
+            former.spec == wish.spec
+                && former.generation == wish.generation
+                && former.reconcile_at == wish.reconcile_at
+                && former.leaving == wish.leaving
         });
         let at = wish.spec.credential.clone();
         let left = former.map(|former| former.spec.credential.clone()).filter(|left| *left != at);

@@ -9,7 +9,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::outcome::Report;
-use crate::api::{Flags, Hostname, HostnameState, HostnameStatus, MtlsHostnameSettingsStatus, ObjectKey, ValidSpec};
+use crate::api::{
+    DeletionPolicy, Flags, Hostname, HostnameState, HostnameStatus, MtlsHostnameSettingsStatus, ObjectKey, SyncMode,
+    ValidSpec,
+};
 
 /// What one object wants from its scope, with what the decision about claims needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +35,11 @@ pub struct Wish {
     pub previous: Arc<[HostnameStatus]>,
     /// Value of the annotation that asks for a look now.
     pub reconcile_at: Option<String>,
+    /// Hostnames that were let go under `deletionPolicy: Reset`: both flags are turned off, unless somebody else lists
+    /// them. Derived from the status each time, so that no crash loses them.
+    pub tombstones: BTreeSet<Hostname>,
+    /// Whether the object is being deleted and waits for its tombstones. It lists nothing any more.
+    pub leaving: bool,
 }
 
 impl Wish {
@@ -62,11 +70,32 @@ impl Wish {
             }
             established.insert(hostname);
         }
+        let mut tombstones = BTreeSet::new();
+        if resets(&spec) {
+            let had =
+                |known: &&HostnameStatus| !matches!(known.state, HostnameState::Conflicted | HostnameState::Rejected);
+            let names = status.hostnames.iter().filter(had).filter_map(|known| Hostname::parse(&known.hostname).ok());
+            tombstones.extend(names.filter(|hostname| !spec.settings.contains_key(hostname)));
+        }
         let previous = status.hostnames.clone().into();
         let uid = uid.to_owned();
         // An annotation that was taken away asks for nothing, and what was acknowledged stays acknowledged.
         let reconcile_at = reconcile_at.or_else(|| status.last_handled_reconcile_at.clone());
-        Self { key, uid, generation, created, spec, established, settled, previous, reconcile_at }
+        let leaving = false;
+        Self { key, uid, generation, created, spec, established, settled, previous, reconcile_at, tombstones, leaving }
+    }
+
+    /// The last wish of an object that is being deleted under `deletionPolicy: Reset`: that nothing is left of it. It is
+    /// honoured even while the object is suspended.
+    #[must_use]
+    pub fn leave(mut self) -> Self {
+        let listed = std::mem::take(&mut self.spec.settings);
+        if resets(&self.spec) {
+            self.tombstones.extend(listed.into_keys());
+        }
+        self.spec.suspend = false;
+        self.leaving = true;
+        self
     }
 
     /// Takes over what this process proved about the object's former wish, which is newer than a cached status.
@@ -76,16 +105,32 @@ impl Wish {
         let wants = |spec: &ValidSpec, hostname: &Hostname| spec.settings.get(hostname).copied();
         let unchanged = |hostname: &&Hostname| wants(&self.spec, hostname) == wants(&former.spec, hostname);
         self.settled.extend(former.settled.iter().filter(unchanged).cloned());
+        if resets(&self.spec) {
+            // Instead of what the status says: it may lack what was sent just now, and still have what was reset since.
+            let let_go = former.spec.settings.keys().chain(&former.tombstones);
+            self.tombstones = let_go.filter(|hostname| !self.spec.settings.contains_key(*hostname)).cloned().collect();
+        }
     }
 
     /// Takes in what a report about this wish proved.
     pub fn learn(&mut self, report: &Report) {
         let proved = report.hostnames.iter().filter(|hostname| hostname.state == HostnameState::InSync);
+        // What is off now is forgotten: who turns it on again later is none of our business.
+        let resetting = |hostname: &Hostname| {
+            let known = report.hostnames.iter().find(|known| known.hostname == hostname.as_str());
+            known.is_some_and(|known| known.state == HostnameState::Resetting)
+        };
+        self.tombstones.retain(resetting);
         for hostname in proved.filter_map(|hostname| Hostname::parse(&hostname.hostname).ok()) {
             self.settled.insert(hostname.clone());
             self.established.insert(hostname);
         }
     }
+}
+
+/// Whether what this object lets go is turned off. An observer never wrote anything, and does not begin with it.
+fn resets(spec: &ValidSpec) -> bool {
+    spec.deletion_policy == DeletionPolicy::Reset && spec.mode != SyncMode::Observe
 }
 
 /// The UID of each hostname's owner.

@@ -45,6 +45,8 @@ pub struct Report {
     pub response: Option<LastResponse>,
     /// The value of the annotation that this report answers.
     pub handled_reconcile_at: Option<String>,
+    /// Whether an object that is being deleted may go.
+    pub released: bool,
 }
 
 impl Report {
@@ -77,6 +79,7 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
                     state: state(wish, owners, view, remote, hostname, wanted),
                     remote: remote.get(hostname.as_str()).copied(),
                 })
+                .chain(resetting(wish, owners, view, remote))
                 .collect()
         }
     };
@@ -85,6 +88,7 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
     // While a refusal stands, its answer is what a person needs to see, not the reads that came after it.
     let response =
         refusal.filter(|_| view.problem.is_none()).map(|(_, refusal)| LastResponse::clone(&refusal.response));
+    let released = wish.leaving && released(view, &hostnames);
     Report {
         generation: wish.generation,
         reason,
@@ -92,6 +96,33 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
         hostnames,
         response: response.or_else(|| view.response.clone()),
         handled_reconcile_at: wish.reconcile_at.clone(),
+        released,
+    }
+}
+
+/// Hostnames that were let go and are not off yet. What another object lists is handed over instead.
+fn resetting<'a>(
+    wish: &'a Wish,
+    owners: &'a Owners,
+    view: &'a View,
+    remote: &'a RemoteList,
+) -> impl Iterator<Item = HostnameStatus> + 'a {
+    let left = wish
+        .tombstones
+        .iter()
+        .filter(|hostname| !owners.contains_key(*hostname) && !view.is_proved(remote, hostname, Flags::default()));
+    left.map(|hostname| HostnameStatus {
+        hostname: hostname.as_str().to_owned(),
+        state: HostnameState::Resetting,
+        remote: remote.get(hostname.as_str()).copied(),
+    })
+}
+
+/// A zone that is gone has nothing left to reset, and a Secret that is gone must not hold up a whole namespace.
+fn released(view: &View, left: &[HostnameStatus]) -> bool {
+    match &view.problem {
+        Some(problem) => matches!(problem.reason, Reason::ScopeNotFound | Reason::SecretNotFound),
+        None => view.remote.is_some() && !left.iter().any(|hostname| hostname.state == HostnameState::Resetting),
     }
 }
 
@@ -139,6 +170,10 @@ fn verdict(
     refusal: Option<(&Hostname, &Rejection)>,
     hostnames: &[HostnameStatus],
 ) -> (Reason, String) {
+    let is_resetting = hostnames.iter().any(|hostname| hostname.state == HostnameState::Resetting);
+    if wish.leaving {
+        return farewell(wish, view, is_resetting);
+    }
     if let Some(problem) = &view.problem {
         return (problem.reason, problem_message(problem, wish));
     }
@@ -171,6 +206,9 @@ fn verdict(
         let text = format!("Cloudflare differs from the spec and syncMode {:?} leaves it alone", wish.spec.mode);
         return (Reason::DriftDetected, format!("{text}: see status.hostnames"));
     }
+    if is_resetting {
+        return (Reason::Resetting, "turning off the hostnames that this object does not list any more".to_owned());
+    }
     if has(HostnameState::Pending) {
         return (Reason::Propagating, "the settings were sent to Cloudflare; a read does not show them yet".to_owned());
     }
@@ -179,6 +217,36 @@ fn verdict(
             (Reason::Observed, "Cloudflare equals the spec; syncMode Observe writes nothing".to_owned())
         }
         _ => (Reason::InSync, "a read after the last write showed every hostname as the spec wants it".to_owned()),
+    }
+}
+
+/// What an object says that is being deleted.
+fn farewell(wish: &Wish, view: &View, is_resetting: bool) -> (Reason, String) {
+    let off = Flags::default();
+    let refusal = wish.tombstones.iter().find_map(|hostname| view.rejection(hostname, off));
+    let trouble = match (&view.problem, refusal) {
+        (Some(problem), _) => Some((problem.reason, problem_message(problem, wish))),
+        (None, Some(Rejection { refusal, .. })) => {
+            Some((refusal.reason, refusal_message(refusal.reason, refusal.code)))
+        }
+        (None, None) => None,
+    };
+    match trouble {
+        Some((Reason::ScopeNotFound, _)) => {
+            (Reason::Resetting, "the zone or account is gone, and so are its entries".into())
+        }
+        Some((Reason::SecretNotFound, why)) => (
+            Reason::ResetBlocked,
+            format!("the hostnames stay as they are on Cloudflare, since the credential is gone: {why}"),
+        ),
+        Some((reason, why)) if reason.class() == Class::Stalled => {
+            let patch = r#"--type=merge -p '{"spec":{"deletionPolicy":"Retain"}}'"#;
+            let way_out = format!("kubectl patch mhs {} -n {} {patch}", wish.key.name, wish.key.namespace);
+            (Reason::ResetBlocked, format!("{why}; to let the object go and leave Cloudflare as it is: {way_out}"))
+        }
+        Some((_, why)) => (Reason::Resetting, format!("turning off the hostnames of this object: {why}")),
+        None if is_resetting => (Reason::Resetting, "turning off the hostnames of this object".to_owned()),
+        None => (Reason::Resetting, "the hostnames of this object are off".to_owned()),
     }
 }
 
@@ -271,6 +339,7 @@ fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reas
         hostnames: carried_over(wish, &previous.hostnames),
         response: previous.last_response.clone(),
         handled_reconcile_at: wish.reconcile_at.clone(),
+        released: false,
     }
 }
 
@@ -288,7 +357,11 @@ fn carried_over(wish: &Wish, previous: &[HostnameStatus]) -> Vec<HostnameStatus>
             remote: known.and_then(|known| known.remote),
         }
     };
-    wish.spec.settings.iter().map(carry).collect()
+    let let_go = previous
+        .iter()
+        .filter(|known| Hostname::parse(&known.hostname).is_ok_and(|name| wish.tombstones.contains(&name)));
+    let resetting = let_go.map(|known| HostnameStatus { state: HostnameState::Resetting, ..known.clone() });
+    wish.spec.settings.iter().map(carry).chain(resetting).collect()
 }
 
 /// The report of an object that was stored but cannot be understood.
@@ -301,6 +374,7 @@ pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSetti
         hostnames: previous.hostnames.clone(),
         response: previous.last_response.clone(),
         handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
+        released: false,
     }
 }
 
@@ -330,11 +404,12 @@ pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHo
             last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
         }
     };
+    let listed = report.hostnames.iter().filter(|hostname| hostname.state != HostnameState::Resetting).count();
     let in_sync = report.hostnames.iter().filter(|hostname| hostname.state == HostnameState::InSync).count();
     MtlsHostnameSettingsStatus {
         observed_generation: Some(report.generation),
         last_handled_reconcile_at: report.handled_reconcile_at.clone(),
-        summary: (!report.hostnames.is_empty()).then(|| format!("{in_sync}/{}", report.hostnames.len())),
+        summary: (listed > 0).then(|| format!("{in_sync}/{listed}")),
         conditions: conditions.into_iter().map(condition).collect(),
         hostnames: report.hostnames.clone(),
         last_response: report.response.clone(),

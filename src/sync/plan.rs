@@ -177,6 +177,14 @@ pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, vie
                 entries.insert(hostname.clone(), wanted);
             }
         }
+        let off = Flags::default();
+        let due = |hostname: &&Hostname| {
+            !owners.contains_key(*hostname)
+                && !view.is_proved(remote, hostname, off)
+                && !view.is_under_way(hostname, off)
+                && view.rejection(hostname, off).is_none()
+        };
+        entries.extend(wish.tombstones.iter().filter(due).map(|hostname| (hostname.clone(), off)));
     }
     entries
 }

@@ -13,6 +13,7 @@ mod objects;
 mod program;
 mod properties;
 mod quiet;
+mod reset;
 mod rules;
 mod secrets;
 mod sharing;

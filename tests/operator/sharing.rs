@@ -126,9 +126,9 @@ async fn nobody_keeps_a_hostname_from_others_with_a_credential_that_is_refused()
     for semantics in BOTH {
         let world = under(semantics).await;
         world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_222222222222222222222222222")).await.unwrap();
-        let squatter = world.fixture.settings("squatter").credential("bad", "token");
+        let squatter = world.fixture.settings("a-squatter").credential("bad", "token");
         world.fixture.apply(&squatter.hostname("mine.example.com", false).build()).await.unwrap();
-        world.until_reason("squatter", "AuthenticationFailed").await;
+        world.until_reason("a-squatter", "AuthenticationFailed").await;
         world.apply("owner", &[("mine.example.com", true)]).await;
         world.until_ready("owner").await;
     }
@@ -179,7 +179,8 @@ async fn a_busy_scope_is_probed_by_one_and_not_by_each_credential() {
         world.until_ready("two").await;
         let ledger = world.ledger();
         let refused = ledger.puts(&world.scope()).iter().filter(|put| put.status == Some(409)).count();
-        assert!(refused <= 4, "{refused} knocks in four seconds");
+        // The second object is tried at once when it comes; from then on one of them knocks for both.
+        assert!(refused <= 3, "{refused} knocks in four seconds");
     }
 }
 

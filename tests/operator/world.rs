@@ -99,6 +99,12 @@ impl World {
         self.fixture.apply(&manifest.build()).await.unwrap()
     }
 
+    /// The operator has taken notice that the object is being deleted: nobody wants its hostnames any more.
+    pub(crate) async fn until_deleting(&self, name: &str) {
+        let deleting = |object: &Value| object["metadata"]["deletionTimestamp"].is_string();
+        self.fixture.until(name, "deleting", deleting).await.unwrap();
+    }
+
     /// Has the zone looked at by way of a second object, so that the first one is not asked for anything.
     pub(crate) async fn look_without_asking(&self) {
         let look = serde_json::json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": fixture::random_id()}}});

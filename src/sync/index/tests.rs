@@ -1,7 +1,7 @@
 use proptest::{prelude::*, sample::subsequence};
 
 use super::*;
-use crate::api::{CredentialRef, DeletionPolicy, KeyRef, Scope, SecretKeyRef, SyncMode};
+use crate::api::{CredentialRef, KeyRef, Scope, SecretKeyRef};
 
 const NAMES: [&str; 4] = ["a.example.com", "b.example.com", "*.example.com", "c.example.com"];
 
@@ -31,6 +31,8 @@ pub(crate) fn wish(name: &str, listed: &[&str], established: &[&str], created: i
         settled: BTreeSet::new(),
         previous: Arc::new([]),
         reconcile_at: None,
+        tombstones: BTreeSet::new(),
+        leaving: false,
     }
 }
 
