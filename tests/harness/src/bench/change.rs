@@ -76,6 +76,8 @@ impl Drop for Side {
 pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, rounds: u32) -> Result<Change> {
     let epoch = Timestamp::now();
     let cloudflare = Cloudflare::start().await?;
+    // Its own limit would slow the operator down, as it should.
+    cloudflare.switch(|switches| switches.ratelimit_headers = false);
     let mut ours = Side::new(control_plane, &cloudflare, "operator").await?;
     let mut theirs = Side::new(control_plane, &cloudflare, "program").await?;
     let mut operator = operator.spawn(control_plane, ours.fixture.namespace(), &cloudflare).await?;
