@@ -1,6 +1,6 @@
 //! A spec that was parsed once into types that cannot be wrong; the only form in which the rest of the crate sees it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -126,9 +126,9 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A lower-case fully qualified hostname, optionally with a leading `*.`.
+/// A lower-case fully qualified hostname, optionally with a leading `*.`. Cheap to clone: it is kept in many places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Hostname(String);
+pub struct Hostname(Arc<str>);
 
 impl Hostname {
     /// Parses what a user wrote.
@@ -140,7 +140,7 @@ impl Hostname {
         let labels: Vec<&str> = text.strip_prefix("*.").unwrap_or(text).split('.').collect();
         let top = labels.last().is_some_and(|label| label.starts_with(|first: char| first.is_ascii_lowercase()));
         if text.len() <= 253 && labels.len() >= 2 && top && labels.iter().all(|label| is_label(label)) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             let problem = "is not a lower-case domain name of at most 253 characters, such as admin.example.com or \
                            *.example.com; write international names as xn--";
@@ -151,6 +151,12 @@ impl Hostname {
     /// The hostname as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Hostname {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use kube::{Client, runtime::events::Recorder};
+use kube::Client;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::scopes::Scopes;
+use super::{events::Events, scopes::Scopes};
 use crate::cloudflare::{self, Budget};
 
 /// What the operator's flags decide about serving scopes.
@@ -30,7 +30,7 @@ pub(super) struct Context {
     pub(super) budget: Budget,
     pub(super) scopes: Scopes,
     pub(super) settings: Settings,
-    pub(super) recorder: Recorder,
+    pub(super) events: Events,
     /// Cancelled when no new work may start.
     pub(super) stop: CancellationToken,
     pub(super) rounds: Semaphore,
@@ -42,7 +42,7 @@ impl Context {
         cloudflare: cloudflare::Client,
         settings: Settings,
         scopes: Scopes,
-        recorder: Recorder,
+        events: Events,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Context {
             budget: Budget::new(settings.requests_per_5m),
             scopes,
             settings,
-            recorder,
+            events,
             stop,
             rounds: Semaphore::new(ROUNDS),
         }

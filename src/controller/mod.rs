@@ -1,6 +1,7 @@
 //! The effects: watches, reconciles, scope tasks, Secrets and status. `cli` starts it; it asks `sync` what to do.
 
 mod context;
+mod events;
 mod finalizer;
 mod reconcile;
 mod report;
@@ -16,11 +17,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use kube::{
     Client,
     core::DeserializeGuard,
-    runtime::{
-        Controller, controller,
-        events::{Recorder, Reporter},
-        reflector::ObjectRef,
-    },
+    runtime::{Controller, controller, reflector::ObjectRef},
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -29,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::{context::Context, scopes::Scopes};
 pub use self::{context::Settings, streams::Clients};
 use crate::{
-    api::{FIELD_MANAGER, MtlsHostnameSettings, Scope},
+    api::{MtlsHostnameSettings, Scope},
     cloudflare,
     ops::Health,
 };
@@ -58,6 +55,9 @@ pub enum Ended {
     /// The task of a scope.
     #[error("the task of {0} ended in a panic")]
     Scope(Scope),
+    /// The task that publishes events.
+    #[error("the task that publishes events ended unexpectedly")]
+    Events,
 }
 
 /// Runs until `stop` is cancelled and everything under way has ended.
@@ -89,10 +89,9 @@ pub async fn run(
         }
     };
     let (failed, mut failures) = mpsc::unbounded_channel();
-    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let recorder = Recorder::new(clients.requests.clone(), reporter);
     let scopes = Scopes::new(Box::new(wake), failed);
-    let context = Arc::new(Context::new(clients.requests, cloudflare, settings, scopes, recorder, stop.clone()));
+    let (events, publisher) = events::events(clients.requests.clone());
+    let context = Arc::new(Context::new(clients.requests, cloudflare, settings, scopes, events, stop.clone()));
 
     // The controllers end after the scopes, so that what a last write brought still reaches the status.
     let drained = CancellationToken::new();
@@ -106,8 +105,11 @@ pub async fn run(
             serving.map(|()| name).boxed()
         })
         .collect();
+    let ending = CancellationToken::new();
+    let mut publisher = tokio::spawn(publisher.run(ending.clone()));
     tokio::select! {
         () = stop.cancelled() => {}
+        _ = &mut publisher => return Err(Ended::Events),
         Some(name) = controllers.next() => return Err(Ended::Controller(name)),
         Some(scope) = failures.recv() => return Err(Ended::Scope(scope)),
     }
@@ -116,6 +118,8 @@ pub async fn run(
         drained.cancel();
     };
     tokio::join!(drain, controllers.by_ref().for_each(|_| ready(())));
+    ending.cancel();
+    publisher.await.map_err(|_| Ended::Events)?;
     failures.try_recv().map_or(Ok(()), |scope| Err(Ended::Scope(scope)))
 }
 

@@ -26,8 +26,10 @@ use crate::{
 
 /// Longest that one reconcile may take: it makes two requests to the API server at most.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long an object waits in silence for its first answer before its status says that it waits.
+/// How long a new generation waits in silence for its first answer before its status says that it waits.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same while others have more to say: in a crowd, that would double the work.
+const PATIENCE_IN_A_CROWD: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]
 pub(super) enum Error {
@@ -96,7 +98,7 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
         }
         Err(problem) => {
             context.scopes.forget(uid);
-            let report = sync::spec_invalid(generation, &problem.to_string(), &subject.status);
+            let report = Arc::new(sync::spec_invalid(generation, &problem.to_string(), &subject.status));
             report::write(context, &subject, &report).await.map_err(Error::Status)?;
             return Ok(Action::await_change());
         }
@@ -119,9 +121,10 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
     let reconcile_at = object.annotations().get(RECONCILE_AT).cloned();
     let wish = Wish::new(subject.key.clone(), uid, generation, created, spec, &status, reconcile_at);
     let wish = if leaving { wish.leave() } else { wish };
-    let Filed { report, waiting } = Scopes::file(context, wish.clone());
+    let Filed { report, waiting, crowded } = Scopes::file(context, wish.clone());
+    let patience = if crowded { PATIENCE_IN_A_CROWD } else { PATIENCE };
     if suspend {
-        let report = sync::suspended(&wish, &status);
+        let report = Arc::new(sync::suspended(&wish, &status));
         report::write(context, &subject, &report).await.map_err(Error::Status)?;
     } else if let Some(report) = report {
         report::write(context, &subject, &report).await.map_err(Error::Status)?;
@@ -130,10 +133,12 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
             context.scopes.forget(uid);
             finalizer::remove(context, &subject.key, uid).await.map_err(Error::Finalizer)?;
         }
-    } else if waiting < PATIENCE {
-        return Ok(Action::requeue(PATIENCE));
+    } else if status.observed_generation == Some(generation) {
+        // What was found before a restart stands until the next look; taking it back would be a false alarm.
+    } else if waiting < patience {
+        return Ok(Action::requeue(patience));
     } else {
-        let report = sync::pending(&wish, &status);
+        let report = Arc::new(sync::pending(&wish, &status));
         report::write(context, &subject, &report).await.map_err(Error::Status)?;
     }
     Ok(Action::await_change())
@@ -151,10 +156,11 @@ async fn invalid(object: &InvalidObject, context: &Arc<Context>) -> Result<Actio
     let api: Api<DynamicObject> = Api::namespaced_with(context.requests.clone(), &key.namespace, &kind);
     let Some(raw) = api.get_opt(&key.name).await.map_err(Error::Read)? else { return Ok(Action::await_change()) };
     let status = raw.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
-    let subject = Subject { key, uid, resource_version: "", status: status.unwrap_or_default() };
+    let resource_version = raw.metadata.resource_version.as_deref().unwrap_or_default();
+    let subject = Subject { key, uid, resource_version, status: status.unwrap_or_default() };
     let generation = object.metadata.generation.unwrap_or_default();
-    let report =
-        sync::spec_invalid(generation, &problem(&raw).unwrap_or_else(|| object.error.clone()), &subject.status);
+    let problem = problem(&raw).unwrap_or_else(|| object.error.clone());
+    let report = Arc::new(sync::spec_invalid(generation, &problem, &subject.status));
     report::write(context, &subject, &report).await.map_err(Error::Status)?;
     Ok(Action::await_change())
 }

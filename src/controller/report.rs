@@ -1,18 +1,19 @@
 //! Writes what was found into the object: its status by server-side apply, and an event when the reason changes.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
-    runtime::events::{Event, EventType},
 };
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::context::Context;
 use crate::{
-    api::{Class, FIELD_MANAGER, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey, Reason},
+    api::{FIELD_MANAGER, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey},
     sync::{self, Report},
 };
 
@@ -26,7 +27,7 @@ pub(super) struct Subject<'a> {
 }
 
 /// Applies the status, unless nothing but a time or the ray id would change.
-pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Report) -> Result<(), kube::Error> {
+pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Arc<Report>) -> Result<(), kube::Error> {
     let newer = context.scopes.newer_status(subject.uid, subject.resource_version);
     let former = newer.as_ref().unwrap_or(&subject.status);
     let status = sync::status(report, &former.conditions, Timestamp::now());
@@ -53,45 +54,14 @@ pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Rep
     };
     let version = stored.metadata.resource_version.unwrap_or_default();
     let changed = reason(&former.conditions) != Some(report.reason.as_str());
-    context.scopes.wrote(subject.uid, subject.resource_version, version, status);
+    context.scopes.wrote(subject.uid, version, status);
     info!(object = %subject.key, generation = report.generation, reason = %report.reason, "status: {}", report.message);
     if changed {
-        publish(context, subject, report).await;
+        context.events.publish(subject, report);
     }
     Ok(())
 }
 
 fn reason(conditions: &[Condition]) -> Option<&str> {
     conditions.iter().find(|condition| condition.type_ == "Ready").map(|condition| condition.reason.as_str())
-}
-
-/// What belongs to the course of things, or was asked for, is no warning.
-fn worries(reason: Reason) -> bool {
-    !matches!(reason, Reason::Propagating | Reason::RemoteBusy | Reason::Suspended | Reason::Resetting)
-        && reason.class() != Class::Ready
-}
-
-/// An event is a help for people, not a promise: when it cannot be written, the log says so and the work goes on.
-async fn publish(context: &Context, subject: &Subject<'_>, report: &Report) {
-    if report.reason == Reason::Pending {
-        return;
-    }
-    let event = Event {
-        type_: if worries(report.reason) { EventType::Warning } else { EventType::Normal },
-        reason: report.reason.to_string(),
-        note: Some(report.message.clone()),
-        action: "Sync".to_owned(),
-        secondary: None,
-    };
-    let reference = ObjectReference {
-        api_version: Some(MtlsHostnameSettings::api_version(&()).into_owned()),
-        kind: Some(MtlsHostnameSettings::kind(&()).into_owned()),
-        name: Some(subject.key.name.clone()),
-        namespace: Some(subject.key.namespace.clone()),
-        uid: Some(subject.uid.to_owned()),
-        ..ObjectReference::default()
-    };
-    if let Err(error) = context.recorder.publish(&event, &reference).await {
-        warn!(object = %subject.key, %error, "the event could not be written");
-    }
 }

@@ -3,17 +3,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::scope::ScopeTask;
+use super::scope::{Group, ScopeTask};
 use crate::{
     api::{CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
     cloudflare::{Credential, Failure, Left, Reply},
-    sync::{self, Problem, Report, View},
+    sync::{self, Problem, Report, Uid, View},
 };
 
 /// So many refusals in a row mean that something else is wrong than single entries: the rest waits.
@@ -60,7 +61,7 @@ impl ScopeTask {
                         self.answer(at);
                         continue;
                     }
-                    let group = self.groups.entry(at.clone()).or_default();
+                    let group = self.group(at);
                     if !group.view.sent.is_empty() || group.parts.is_empty() {
                         return self.settle(at);
                     }
@@ -114,7 +115,7 @@ impl ScopeTask {
 
     /// What to send next: a part of a batch that was refused as a whole, or everything.
     fn next_part(&mut self, at: &CredentialRef, entries: BTreeMap<Hostname, Flags>) -> BTreeMap<Hostname, Flags> {
-        let group = self.groups.entry(at.clone()).or_default();
+        let group = self.group(at);
         while let Some(part) = group.parts.pop() {
             let wanted: BTreeMap<_, _> =
                 part.into_iter().filter_map(|name| Some((name.clone(), *entries.get(&name)?))).collect();
@@ -135,7 +136,7 @@ impl ScopeTask {
         last_try: bool,
     ) -> Written {
         if let Some(problem) = self.limited(at).or_else(|| self.locked()) {
-            self.groups.entry(at.clone()).or_default().parts.push(batch.into_keys().collect());
+            self.group(at).parts.push(batch.into_keys().collect());
             self.fail(at, problem, None);
             return Written::Failed;
         }
@@ -157,7 +158,7 @@ impl ScopeTask {
                 let (owners, wishes) = (&self.owners, &self.wishes);
                 let repaired = |hostname: &Hostname| {
                     let owner = owners.get(hostname).and_then(|uid| wishes.get(uid));
-                    owner.is_some_and(|wish| wish.settled.contains(hostname))
+                    owner.is_some_and(|wish| wish.is_settled(hostname))
                 };
                 let group = self.groups.entry(at.clone()).or_default();
                 group.view.accepted(&batch, repaired, response, started.into_std());
@@ -165,7 +166,7 @@ impl ScopeTask {
             }
             Err(failure) if blames_an_entry(&failure) && !batch.is_empty() && !last_try => {
                 self.log_failure(&failure, started);
-                let group = self.groups.entry(at.clone()).or_default();
+                let group = self.group(at);
                 if batch.len() > 1 {
                     let mut lower: BTreeSet<Hostname> = batch.into_keys().collect();
                     let middle = lower.iter().nth(lower.len() / 2).cloned();
@@ -186,7 +187,7 @@ impl ScopeTask {
                     let wait = sync::delay(Reason::RemoteBusy, self.busy.failures, None, fastrand::f64());
                     self.busy.until = Some(Instant::now() + wait);
                 }
-                self.groups.entry(at.clone()).or_default().parts.push(batch.into_keys().collect());
+                self.group(at).parts.push(batch.into_keys().collect());
                 self.refused(at, failure, started);
                 Written::Failed
             }
@@ -204,8 +205,12 @@ impl ScopeTask {
         }
     }
 
+    fn group(&mut self, at: &CredentialRef) -> &mut Group {
+        self.groups.entry(at.clone()).or_default()
+    }
+
     fn view(&mut self, at: &CredentialRef) -> &mut View {
-        &mut self.groups.entry(at.clone()).or_default().view
+        &mut self.group(at).view
     }
 
     fn fingerprint(&self, at: &CredentialRef) -> Option<u64> {
@@ -255,12 +260,12 @@ impl ScopeTask {
     pub(super) fn fail(&mut self, at: &CredentialRef, problem: Problem, response: Option<LastResponse>) {
         let now = Instant::now();
         let locked = self.busy.until.filter(|_| problem.reason == Reason::RemoteBusy);
-        let group = self.groups.entry(at.clone()).or_default();
+        let group = self.group(at);
         group.failures = group.failures.saturating_add(1);
         let wait = sync::delay(problem.reason, group.failures, problem.wait, fastrand::f64());
         group.due = Some(locked.unwrap_or(now + wait));
         if response.is_some() {
-            group.view.response = response;
+            group.view.response = response.map(Arc::new);
         }
         group.view.problem = Some(problem);
         self.claims_changed = true;
@@ -274,7 +279,7 @@ impl ScopeTask {
         let interval = interval.unwrap_or(self.context.settings.default_interval);
         let open =
             !self.plan(at).is_empty() || self.mends(at) || self.groups.get(at).is_some_and(|group| group.view.alarm);
-        let group = self.groups.entry(at.clone()).or_default();
+        let group = self.group(at);
         group.failures = 0;
         group.due = Some(if open || !group.view.sent.is_empty() {
             group.looks = group.looks.saturating_add(1);
@@ -291,7 +296,7 @@ impl ScopeTask {
     fn answer(&mut self, at: &CredentialRef) {
         let Some(group) = self.groups.get(at) else { return };
         let holder = |owner: &str| self.wishes.get(owner).map(|wish| wish.key.clone());
-        let reports: Vec<(String, Report)> = self
+        let reports: Vec<(Uid, Report)> = self
             .members(at)
             .map(|wish| (wish.uid.clone(), sync::report(wish, &self.owners, holder, &group.view)))
             .collect();

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{CredentialRef, Hostname, Scope},
     cloudflare::Purpose,
-    sync::{self, Guard, Owners, Problem, View, Wish},
+    sync::{self, Guard, Owners, Problem, Uid, View, Wish},
 };
 
 /// What is known through one credential reference, and when to look again.
@@ -73,8 +73,9 @@ pub(super) struct ScopeTask {
     pub(super) scope: Scope,
     pub(super) context: Arc<Context>,
     inbox: mpsc::UnboundedReceiver<Message>,
-    pub(super) wishes: BTreeMap<String, Wish>,
-    pub(super) groups: BTreeMap<CredentialRef, Group>,
+    pub(super) wishes: BTreeMap<Uid, Box<Wish>>,
+    /// Boxed: a map of few large values wastes more than it holds, and there is one in each scope.
+    pub(super) groups: BTreeMap<CredentialRef, Box<Group>>,
     pub(super) owners: Owners,
     /// Whether `owners` has to be decided anew.
     pub(super) claims_changed: bool,
@@ -135,12 +136,12 @@ impl ScopeTask {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::File(wish) => self.file(*wish),
+            Message::File(wish) => self.file(wish),
             Message::Forget(uid) => self.forget(&uid),
         }
     }
 
-    fn file(&mut self, mut wish: Wish) {
+    fn file(&mut self, mut wish: Box<Wish>) {
         let former = self.wishes.get(&wish.uid);
         if let Some(former) = former {
             wish.succeed(former);
@@ -190,7 +191,7 @@ impl ScopeTask {
             return;
         }
         let groups = &self.groups;
-        let owners = sync::owners(self.wishes.values(), |wish, hostname, flags| {
+        let owners = sync::owners(self.wishes.values().map(AsRef::as_ref), |wish, hostname, flags| {
             groups.get(&wish.spec.credential).is_some_and(|group| group.view.stands_back(hostname, flags))
         });
         let moved = owners.iter().filter_map(|(hostname, owner)| {
@@ -215,7 +216,14 @@ impl ScopeTask {
         let context = self.context.clone();
         let is_due = |group: &Group| group.round_at().is_some_and(|at| at <= Instant::now());
         // Before the Secret is read, so that it is fresh when the round begins. The semaphore is never closed.
-        let _place = if self.groups.get(at).is_some_and(is_due) { context.rounds.acquire().await.ok() } else { None };
+        let _place = if self.groups.get(at).is_some_and(|group| is_due(group)) {
+            tokio::select! {
+                place = context.rounds.acquire() => place.ok(),
+                () = context.stop.cancelled() => return,
+            }
+        } else {
+            None
+        };
         let credential = secrets::read(&context.requests, at).await;
         let group = self.groups.entry(at.clone()).or_default();
         let now = Instant::now();
@@ -252,6 +260,7 @@ impl ScopeTask {
 
     /// The objects that are served through one credential reference.
     pub(super) fn members<'a>(&'a self, at: &'a CredentialRef) -> impl Iterator<Item = &'a Wish> {
-        self.wishes.values().filter(move |wish| wish.spec.credential == *at && !wish.spec.suspend)
+        let wishes = self.wishes.values().map(AsRef::as_ref);
+        wishes.filter(move |wish| wish.spec.credential == *at && !wish.spec.suspend)
     }
 }

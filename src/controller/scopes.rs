@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::{Guarded, context::Context, scope::ScopeTask};
 use crate::{
     api::{MtlsHostnameSettingsStatus, ObjectKey, Scope},
-    sync::{Report, Wish},
+    sync::{Report, Uid, Wish},
 };
 
 /// What a scope task is told.
@@ -21,15 +21,17 @@ pub(super) enum Message {
     /// This is what an object wants now.
     File(Box<Wish>),
     /// This object is gone, or wants nothing any more.
-    Forget(String),
+    Forget(Uid),
 }
 
 /// What a reconcile gets for the wish that it filed.
 pub(super) struct Filed {
     /// The newest report about this generation.
-    pub(super) report: Option<Report>,
+    pub(super) report: Option<Arc<Report>>,
     /// How long this generation has been waiting for one.
     pub(super) waiting: Duration,
+    /// Whether other objects have something to say that is not written yet.
+    pub(super) crowded: bool,
 }
 
 /// Wakes the reconcile of an object in whichever controller watches its namespace.
@@ -48,36 +50,47 @@ pub(super) struct Scopes {
 #[derive(Default)]
 struct State {
     inboxes: HashMap<Scope, mpsc::UnboundedSender<Message>>,
-    objects: HashMap<String, Place>,
+    /// Every object that the watches show: a wish of any other comes too late.
+    objects: HashMap<Uid, Object>,
     /// Objects with a report that no reconcile has written yet.
-    undelivered: HashSet<String>,
-    /// Every object that the watches show, by UID: a wish of any other comes too late.
-    live: HashMap<String, Live>,
+    undelivered: HashSet<Uid>,
     /// Objects that the watches have handed on and no reconcile has filed.
     queued: HashSet<ObjectKey>,
 }
 
-/// What is remembered of one object, by UID.
+/// What is remembered of one object.
+struct Object {
+    namespace: String,
+    /// Changes when the object needs a look.
+    mark: Option<u64>,
+    /// Where its wish was filed; boxed, since a table of them has room to spare.
+    place: Option<Box<Place>>,
+    /// The status that was written last, until the watch shows it.
+    written: Option<Box<Written>>,
+}
+
 struct Place {
     scope: Scope,
     generation: i64,
     since: Instant,
-    report: Option<Report>,
-    /// The status that was written last, until the watch shows it.
-    written: Option<Written>,
-}
-
-struct Live {
-    namespace: String,
-    /// Changes when the object needs a look.
-    mark: Option<u64>,
+    report: Option<Arc<Report>>,
 }
 
 struct Written {
-    /// Versions that are older than what was written; while the cache shows one of them, its status is stale.
-    stale: Vec<String>,
     version: String,
     status: MtlsHostnameSettingsStatus,
+}
+
+impl Object {
+    /// Drops what was written once it is seen. Versions of one kind are decimal numbers that grow
+    /// (kubernetes.io/docs/reference/using-api/api-concepts, "Resource version comparison").
+    fn catch_up(&mut self, version: &str) {
+        self.written.take_if(|written| number(version) >= number(&written.version));
+    }
+}
+
+fn number(version: &str) -> (usize, &str) {
+    (version.len(), version)
 }
 
 /// Longest that a round waits for a crowd of objects to be filed.
@@ -104,16 +117,13 @@ impl Scopes {
         let scopes = &context.scopes;
         let mut state = scopes.state();
         let state = &mut *state;
-        if !state.live.contains_key(&wish.uid) {
+        let Some(object) = state.objects.get_mut(&wish.uid) else {
             // Deleted since this reconcile began: whoever forgot it must not be overtaken.
-            return Filed { report: None, waiting: Duration::ZERO };
-        }
-        let place = state.objects.entry(wish.uid.clone()).or_insert_with(|| Place {
-            scope: wish.spec.scope.clone(),
-            generation: wish.generation,
-            since: Instant::now(),
-            report: None,
-            written: None,
+            return Filed { report: None, waiting: Duration::ZERO, crowded: false };
+        };
+        let place = object.place.get_or_insert_with(|| {
+            let scope = wish.spec.scope.clone();
+            Box::new(Place { scope, generation: wish.generation, since: Instant::now(), report: None })
         });
         if place.generation != wish.generation {
             place.generation = wish.generation;
@@ -125,6 +135,7 @@ impl Scopes {
         let filed = Filed {
             report: place.report.clone().filter(|report| report.generation == wish.generation),
             waiting: place.since.elapsed(),
+            crowded: !state.undelivered.is_empty(),
         };
         let scope = wish.spec.scope.clone();
         let moved = (place.scope != scope).then(|| std::mem::replace(&mut place.scope, scope.clone()));
@@ -153,11 +164,17 @@ impl Scopes {
         sender
     }
 
-    /// The watch shows an object; whether it needs a look, which its reconcile then takes.
-    pub(super) fn seen(&self, key: ObjectKey, uid: &str, mark: Option<u64>) -> bool {
+    /// The watch shows an object in this version; whether it needs a look, which its reconcile then takes.
+    pub(super) fn seen(&self, key: ObjectKey, uid: &str, version: &str, mark: Option<u64>) -> bool {
         let mut state = self.state();
-        let live = Live { namespace: key.namespace.clone(), mark };
-        let news = state.live.insert(uid.to_owned(), live).is_none_or(|former| former.mark != mark);
+        let news = if let Some(object) = state.objects.get_mut(uid) {
+            object.catch_up(version);
+            std::mem::replace(&mut object.mark, mark) != mark
+        } else {
+            let object = Object { namespace: key.namespace.clone(), mark, place: None, written: None };
+            state.objects.insert(uid.into(), object);
+            true
+        };
         if news {
             state.queued.insert(key);
         }
@@ -189,45 +206,45 @@ impl Scopes {
     /// An object is gone from the watch: deleted, or not selected any more.
     pub(super) fn gone(&self, key: &ObjectKey, uid: &str) {
         self.reconciled(key);
-        self.state().live.remove(uid);
         self.forget(uid);
+        self.state().objects.remove(uid);
     }
 
     /// Forgets an object: its hostnames are free.
     pub(super) fn forget(&self, uid: &str) {
         let mut state = self.state();
-        let place = state.objects.remove(uid);
+        let place = state.objects.get_mut(uid).and_then(|object| object.place.take());
         if state.undelivered.remove(uid) {
             self.delivered.notify_waiters();
         }
         if let Some(inbox) = place.and_then(|place| state.inboxes.get(&place.scope)) {
-            inbox.send(Message::Forget(uid.to_owned())).ok();
+            inbox.send(Message::Forget(uid.into())).ok();
         }
     }
 
     /// Forgets every object of a namespace (of all, where `None`) that `known` does not know.
     pub(super) fn forget_all_but(&self, namespace: Option<&str>, known: impl Fn(&str) -> bool) {
         let here = |place: &str| namespace.is_none_or(|namespace| place == namespace);
-        let mut state = self.state();
-        let objects = state.live.iter().filter(|(uid, live)| here(&live.namespace) && !known(uid));
-        let gone: Vec<String> = objects.map(|(uid, _)| uid.clone()).collect();
-        state.live.retain(|uid, live| !here(&live.namespace) || known(uid));
+        let state = self.state();
+        let objects = state.objects.iter().filter(|(uid, object)| here(&object.namespace) && !known(uid));
+        let gone: Vec<Uid> = objects.map(|(uid, _)| uid.clone()).collect();
         drop(state);
         for uid in gone {
             self.forget(&uid);
+            self.state().objects.remove(&uid);
         }
     }
 
     /// Hands in a report; wakes the object's reconcile when it says something new.
-    pub(super) fn answer(&self, key: &ObjectKey, uid: &str, report: Report) {
+    pub(super) fn answer(&self, key: &ObjectKey, uid: &Uid, report: Report) {
         let mut state = self.state();
-        let Some(place) = state.objects.get_mut(uid) else { return };
+        let Some(place) = state.objects.get_mut(uid).and_then(|object| object.place.as_mut()) else { return };
         let outdated = place.generation != report.generation;
         if outdated || place.report.as_ref().is_some_and(|former| former.says_the_same(&report)) {
             return;
         }
-        place.report = Some(report);
-        state.undelivered.insert(uid.to_owned());
+        place.report = Some(Arc::new(report));
+        state.undelivered.insert(uid.clone());
         drop(state);
         (self.wake)(ObjectRef::new(&key.name).within(&key.namespace));
     }
@@ -235,7 +252,8 @@ impl Scopes {
     /// A report of an object stands in its status; if there is a newer one, that one is still to come.
     pub(super) fn delivered(&self, uid: &str, report: &Report) {
         let mut state = self.state();
-        let newest = state.objects.get(uid).and_then(|place| place.report.as_ref()) == Some(report);
+        let place = state.objects.get(uid).and_then(|object| object.place.as_ref());
+        let newest = place.and_then(|place| place.report.as_deref()) == Some(report);
         if newest && state.undelivered.remove(uid) {
             self.delivered.notify_waiters();
         }
@@ -244,18 +262,15 @@ impl Scopes {
     /// The status that was written last, when the cache still shows an older version of the object.
     pub(super) fn newer_status(&self, uid: &str, cached: &str) -> Option<MtlsHostnameSettingsStatus> {
         let mut state = self.state();
-        let place = state.objects.get_mut(uid)?;
-        let written = place.written.take_if(|written| !written.stale.iter().any(|version| version == cached));
-        if written.is_some() { None } else { place.written.as_ref().map(|written| written.status.clone()) }
+        let object = state.objects.get_mut(uid)?;
+        object.catch_up(cached);
+        object.written.as_ref().map(|written| written.status.clone())
     }
 
-    /// Notes what was written over the cached version, and the version that came of it.
-    pub(super) fn wrote(&self, uid: &str, cached: &str, version: String, status: MtlsHostnameSettingsStatus) {
-        if let Some(place) = self.state().objects.get_mut(uid) {
-            let former = place.written.take();
-            let mut stale = former.map(|former| [former.stale, vec![former.version]].concat()).unwrap_or_default();
-            stale.push(cached.to_owned());
-            place.written = Some(Written { stale, version, status });
+    /// Notes what was written, and the version that came of it.
+    pub(super) fn wrote(&self, uid: &str, version: String, status: MtlsHostnameSettingsStatus) {
+        if let Some(object) = self.state().objects.get_mut(uid) {
+            object.written = Some(Box::new(Written { version, status }));
         }
     }
 

@@ -84,7 +84,7 @@ pub(super) fn objects(
         .inspect_err(|error| warn!("{}", explain(error)))
         // The cache shows the objects of a new list only when the list is complete: none of them is handed on before.
         .map_ok(move |event| match event {
-            Event::Apply(object) => vec![object],
+            Event::Apply(object) => vec![Arc::new(object)],
             Event::Delete(object) => {
                 context.scopes.gone(&key(&object), uid(&object));
                 Vec::new()
@@ -94,16 +94,19 @@ pub(super) fn objects(
                 let objects = known.state();
                 let uids: HashSet<&str> = objects.iter().map(|object| uid(object)).collect();
                 context.scopes.forget_all_but(namespace.as_deref(), |uid| uids.contains(uid));
-                objects.iter().map(|object| Guarded::clone(object)).collect()
+                objects
             }
             Event::Init | Event::InitApply(_) => Vec::new(),
         })
         .map_ok(|objects| futures::stream::iter(objects.into_iter().map(Ok)))
         .try_flatten()
-        .try_filter(move |object| {
+        .try_filter(move |object: &Arc<Guarded>| {
             let mark = predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look);
-            ready(scopes.scopes.seen(key(object), uid(object), mark.hash_property(object)))
-        });
+            let version = object.meta().resource_version.as_deref().unwrap_or_default();
+            ready(scopes.scopes.seen(key(object), uid(object), version, mark.hash_property(object)))
+        })
+        // One at a time: a copy of all objects of a new list would stay in the process for good.
+        .map_ok(Arc::unwrap_or_clone);
     (stream.boxed(), store)
 }
 
@@ -119,6 +122,8 @@ fn uid(object: &Guarded) -> &str {
 fn prune(object: &mut Guarded) {
     let meta = object.meta_mut();
     meta.managed_fields = None;
+    meta.labels = None;
+    meta.owner_references = None;
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|key, _| key == RECONCILE_AT);
     }

@@ -14,24 +14,26 @@ use crate::api::{
     ValidSpec,
 };
 
+/// UID of an object; cheap to clone.
+pub type Uid = Arc<str>;
+
 /// What one object wants from its scope, with what the decision about claims needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
     /// Namespace and name, for messages and as the last word between equal claims.
     pub key: ObjectKey,
     /// UID of the object: a re-created object is another one.
-    pub uid: String,
+    pub uid: Uid,
     /// `metadata.generation` that this wish was read from.
     pub generation: i64,
     /// When the object was made.
     pub created: Option<Timestamp>,
     /// What it wants.
     pub spec: ValidSpec,
-    /// Hostnames that were applied for this object: claims that survive restarts.
-    pub established: BTreeSet<Hostname>,
-    /// Hostnames that were proved to be as this spec wants them: a difference from then on is somebody else's doing.
-    pub settled: BTreeSet<Hostname>,
-    /// What the status has of each hostname; stands until this process has read the remote itself.
+    /// Hostnames that were applied for this object: established claims, which survive restarts. True for those that are
+    /// settled: proved to be as this spec wants them, so that a difference from then on is somebody else's doing.
+    pub applied: BTreeMap<Hostname, bool>,
+    /// What the status has of each hostname; until a report tells what this process itself has read.
     pub previous: Arc<[HostnameStatus]>,
     /// Value of the annotation that asks for a look now.
     pub reconcile_at: Option<String>,
@@ -54,21 +56,17 @@ impl Wish {
         status: &MtlsHostnameSettingsStatus,
         reconcile_at: Option<String>,
     ) -> Self {
-        let (mut established, mut settled) = (BTreeSet::new(), BTreeSet::new());
+        let mut applied = BTreeMap::new();
         for known in &status.hostnames {
-            let Ok(hostname) = Hostname::parse(&known.hostname) else { continue };
             // A hostname that is not listed any more is let go: listing it again later is a new claim.
-            let Some(wanted) = spec.settings.get(&hostname) else { continue };
+            let Some((hostname, wanted)) = spec.settings.get_key_value(known.hostname.as_str()) else { continue };
             let in_sync = known.state == HostnameState::InSync;
             if !in_sync && known.state != HostnameState::Drifted {
                 continue;
             }
             let same_spec = status.observed_generation == Some(generation);
             let same_flags = in_sync && *wanted == known.remote.unwrap_or_default();
-            if same_spec || same_flags {
-                settled.insert(hostname.clone());
-            }
-            established.insert(hostname);
+            applied.insert(hostname.clone(), same_spec || same_flags);
         }
         let mut tombstones = BTreeSet::new();
         if resets(&spec) {
@@ -78,11 +76,11 @@ impl Wish {
             tombstones.extend(names.filter(|hostname| !spec.settings.contains_key(hostname)));
         }
         let previous = status.hostnames.clone().into();
-        let uid = uid.to_owned();
+        let uid = uid.into();
         // An annotation that was taken away asks for nothing, and what was acknowledged stays acknowledged.
         let reconcile_at = reconcile_at.or_else(|| status.last_handled_reconcile_at.clone());
         let leaving = false;
-        Self { key, uid, generation, created, spec, established, settled, previous, reconcile_at, tombstones, leaving }
+        Self { key, uid, generation, created, spec, applied, previous, reconcile_at, tombstones, leaving }
     }
 
     /// The last wish of an object that is being deleted under `deletionPolicy: Reset`: that nothing is left of it. It is
@@ -98,13 +96,25 @@ impl Wish {
         self
     }
 
+    /// Whether the hostname was applied for this object.
+    #[must_use]
+    pub fn is_established(&self, hostname: &Hostname) -> bool {
+        self.applied.contains_key(hostname)
+    }
+
+    /// Whether the hostname was proved to be as this spec wants it.
+    #[must_use]
+    pub fn is_settled(&self, hostname: &Hostname) -> bool {
+        self.applied.get(hostname).copied().unwrap_or_default()
+    }
+
     /// Takes over what this process proved about the object's former wish, which is newer than a cached status.
     pub fn succeed(&mut self, former: &Self) {
-        let still_listed = |hostname: &&Hostname| self.spec.settings.contains_key(*hostname);
-        self.established.extend(former.established.iter().filter(still_listed).cloned());
-        let wants = |spec: &ValidSpec, hostname: &Hostname| spec.settings.get(hostname).copied();
-        let unchanged = |hostname: &&Hostname| wants(&self.spec, hostname) == wants(&former.spec, hostname);
-        self.settled.extend(former.settled.iter().filter(unchanged).cloned());
+        for (hostname, was_settled) in &former.applied {
+            let Some(wanted) = self.spec.settings.get(hostname) else { continue };
+            let unchanged = former.spec.settings.get(hostname) == Some(wanted);
+            *self.applied.entry(hostname.clone()).or_default() |= *was_settled && unchanged;
+        }
         if resets(&self.spec) {
             // Instead of what the status says: it may lack what was sent just now, and still have what was reset since.
             let let_go = former.spec.settings.keys().chain(&former.tombstones);
@@ -114,17 +124,19 @@ impl Wish {
 
     /// Takes in what a report about this wish proved.
     pub fn learn(&mut self, report: &Report) {
-        let proved = report.hostnames.iter().filter(|hostname| hostname.state == HostnameState::InSync);
-        // What is off now is forgotten: who turns it on again later is none of our business.
-        let resetting = |hostname: &Hostname| {
-            let known = report.hostnames.iter().find(|known| known.hostname == hostname.as_str());
-            known.is_some_and(|known| known.state == HostnameState::Resetting)
+        let in_state = |state: HostnameState| {
+            let known = report.hostnames.iter().filter(move |known| known.state == state);
+            known.map(|known| known.hostname.as_str())
         };
-        self.tombstones.retain(resetting);
-        for hostname in proved.filter_map(|hostname| Hostname::parse(&hostname.hostname).ok()) {
-            self.settled.insert(hostname.clone());
-            self.established.insert(hostname);
+        // What is off now is forgotten: who turns it on again later is none of our business.
+        let resetting: BTreeSet<&str> = in_state(HostnameState::Resetting).collect();
+        self.tombstones.retain(|hostname| resetting.contains(hostname.as_str()));
+        for proved in in_state(HostnameState::InSync) {
+            if let Some((hostname, _)) = self.spec.settings.get_key_value(proved) {
+                self.applied.insert(hostname.clone(), true);
+            }
         }
+        self.previous = report.hostnames.clone();
     }
 }
 
@@ -134,7 +146,7 @@ fn resets(spec: &ValidSpec) -> bool {
 }
 
 /// The UID of each hostname's owner.
-pub type Owners = BTreeMap<Hostname, String>;
+pub type Owners = BTreeMap<Hostname, Uid>;
 
 /// Decides the owner of every hostname that any wish lists: an established claim first, then one that does not stand
 /// back, then the oldest object, then `namespace/name`. Depends on nothing but the set of wishes and who stands back: a
@@ -146,18 +158,18 @@ pub fn owners<'a>(
     let mut best = BTreeMap::new();
     for wish in wishes {
         for (hostname, &flags) in &wish.spec.settings {
-            let established = wish.established.contains(hostname);
+            let established = wish.is_established(hostname);
             let rank = (
                 Reverse(established),
                 !established && stands_back(wish, hostname, flags),
                 wish.created,
                 &wish.key,
-                wish.uid.as_str(),
+                &wish.uid,
             );
             best.entry(hostname).and_modify(|holder| *holder = rank.min(*holder)).or_insert(rank);
         }
     }
-    best.into_iter().map(|(hostname, (.., uid))| (hostname.clone(), uid.to_owned())).collect()
+    best.into_iter().map(|(hostname, (.., uid))| (hostname.clone(), Uid::clone(uid))).collect()
 }
 
 #[cfg(test)]

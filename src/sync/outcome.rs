@@ -1,6 +1,6 @@
 //! What to report: from what is known of the remote to an object's status.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -40,9 +40,9 @@ pub struct Report {
     /// What happened and what to do; no ids, times or counters.
     pub message: String,
     /// Every listed hostname.
-    pub hostnames: Vec<HostnameStatus>,
+    pub hostnames: Arc<[HostnameStatus]>,
     /// The last answer.
-    pub response: Option<LastResponse>,
+    pub response: Option<Arc<LastResponse>>,
     /// The value of the annotation that this report answers.
     pub handled_reconcile_at: Option<String>,
     /// Whether an object that is being deleted may go.
@@ -53,23 +53,24 @@ impl Report {
     /// Whether another report differs in nothing but the time and the ray id of the answer.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let timeless = |report: &Self| {
-            let response = report.response.clone().map(timeless_response);
-            Self { response, ..report.clone() }
-        };
-        timeless(self) == timeless(other)
+        same_answer(self.response.as_deref(), other.response.as_deref())
+            && *self == Self { response: self.response.clone(), ..other.clone() }
     }
 }
 
-fn timeless_response(mut response: LastResponse) -> LastResponse {
-    response.time = Time(Timestamp::UNIX_EPOCH);
-    response.ray_id = None;
-    response
+/// Whether two answers differ in nothing but their time and ray id.
+fn same_answer(one: Option<&LastResponse>, other: Option<&LastResponse>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            *one == LastResponse { time: one.time.clone(), ray_id: one.ray_id.clone(), ..other.clone() }
+        }
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 /// Judges one object from what is known of the remote through its credential.
 pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<ObjectKey>, view: &View) -> Report {
-    let hostnames: Vec<HostnameStatus> = match &view.remote {
+    let hostnames: Arc<[HostnameStatus]> = match &view.remote {
         None => carried_over(wish, &wish.previous),
         Some(remote) => {
             let settings = wish.spec.settings.iter();
@@ -86,8 +87,7 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
     let refusal = refusal(wish, owners, view);
     let (reason, message) = verdict(wish, owners, holder, view, refusal, &hostnames);
     // While a refusal stands, its answer is what a person needs to see, not the reads that came after it.
-    let response =
-        refusal.filter(|_| view.problem.is_none()).map(|(_, refusal)| LastResponse::clone(&refusal.response));
+    let response = refusal.filter(|_| view.problem.is_none()).map(|(_, refusal)| refusal.response.clone());
     let released = wish.leaving && released(view, &hostnames);
     Report {
         generation: wish.generation,
@@ -146,7 +146,7 @@ fn state(
         HostnameState::Rejected
     } else if view.is_under_way(hostname, wanted) {
         HostnameState::Pending
-    } else if wish.settled.contains(hostname) || wish.spec.mode == SyncMode::Observe {
+    } else if wish.is_settled(hostname) || wish.spec.mode == SyncMode::Observe {
         HostnameState::Drifted
     } else {
         HostnameState::Pending
@@ -189,7 +189,7 @@ fn verdict(
     if let Some((hostname, Rejection { refusal, .. })) = refusal {
         return (refusal.reason, format!("{hostname}: {}", refusal_message(refusal.reason, refusal.code)));
     }
-    let fought = |hostname: &&Hostname| wish.settled.contains(*hostname) && view.is_fought_over(hostname);
+    let fought = |hostname: &&Hostname| wish.is_settled(hostname) && view.is_fought_over(hostname);
     if has(HostnameState::Drifted) && wish.spec.mode == SyncMode::Enforce {
         return match wish.spec.settings.keys().find(fought) {
             Some(hostname) => (
@@ -337,7 +337,7 @@ fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reas
         reason,
         message: message.to_owned(),
         hostnames: carried_over(wish, &previous.hostnames),
-        response: previous.last_response.clone(),
+        response: previous.last_response.clone().map(Arc::new),
         handled_reconcile_at: wish.reconcile_at.clone(),
         released: false,
     }
@@ -345,7 +345,7 @@ fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reas
 
 /// What the status had is kept, since it is what the object owns; but a state that was proved for other flags is not
 /// proved for these.
-fn carried_over(wish: &Wish, previous: &[HostnameStatus]) -> Vec<HostnameStatus> {
+fn carried_over(wish: &Wish, previous: &[HostnameStatus]) -> Arc<[HostnameStatus]> {
     let carry = |(hostname, wanted): (&Hostname, &Flags)| {
         let known = previous.iter().find(|known| known.hostname == hostname.as_str());
         let outdated = |known: &HostnameStatus| {
@@ -371,8 +371,8 @@ pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSetti
         generation,
         reason: Reason::SpecInvalid,
         message: format!("the stored object cannot be used: {problem}"),
-        hostnames: previous.hostnames.clone(),
-        response: previous.last_response.clone(),
+        hostnames: previous.hostnames.clone().into(),
+        response: previous.last_response.clone().map(Arc::new),
         handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
         released: false,
     }
@@ -411,8 +411,8 @@ pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHo
         last_handled_reconcile_at: report.handled_reconcile_at.clone(),
         summary: (listed > 0).then(|| format!("{in_sync}/{listed}")),
         conditions: conditions.into_iter().map(condition).collect(),
-        hostnames: report.hostnames.clone(),
-        last_response: report.response.clone(),
+        hostnames: report.hostnames.to_vec(),
+        last_response: report.response.as_deref().cloned(),
     }
 }
 
@@ -420,12 +420,11 @@ pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHo
 #[must_use]
 pub fn same_but_times(one: &MtlsHostnameSettingsStatus, other: &MtlsHostnameSettingsStatus) -> bool {
     let timeless = |status: &MtlsHostnameSettingsStatus| {
-        let mut status = status.clone();
+        let mut status = MtlsHostnameSettingsStatus { last_response: None, ..status.clone() };
         for condition in &mut status.conditions {
             condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
         }
-        status.last_response = status.last_response.map(timeless_response);
         status
     };
-    timeless(one) == timeless(other)
+    same_answer(one.last_response.as_ref(), other.last_response.as_ref()) && timeless(one) == timeless(other)
 }

@@ -42,7 +42,7 @@ pub struct View {
     /// everything in its place.
     pub alarm: bool,
     /// The last answer.
-    pub response: Option<LastResponse>,
+    pub response: Option<Arc<LastResponse>>,
 }
 
 /// An entry on its way.
@@ -88,7 +88,7 @@ impl View {
             !times.is_empty()
         });
         self.problem = None;
-        self.response = Some(response);
+        self.response = Some(Arc::new(response));
         self.remote = Some(remote);
     }
 
@@ -105,7 +105,7 @@ impl View {
         for hostname in entries.keys().filter(|hostname| repaired(hostname)) {
             self.repairs.entry(hostname.clone()).or_default().push(now);
         }
-        self.response = Some(response);
+        self.response = Some(Arc::new(response));
     }
 
     /// Notes entries whose write got no clear answer: a read must tell before they are sent again.
@@ -172,7 +172,7 @@ pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, vie
                 && !view.is_proved(remote, hostname, wanted)
                 && !view.is_under_way(hostname, wanted)
                 && view.rejection(hostname, wanted).is_none()
-                && !(wish.settled.contains(hostname) && view.is_fought_over(hostname));
+                && !(wish.is_settled(hostname) && view.is_fought_over(hostname));
             if due {
                 entries.insert(hostname.clone(), wanted);
             }
@@ -192,7 +192,7 @@ pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, vie
 fn may_write(wish: &Wish, hostname: &Hostname) -> bool {
     match wish.spec.mode {
         SyncMode::Enforce => true,
-        SyncMode::Warn => !wish.settled.contains(hostname),
+        SyncMode::Warn => !wish.is_settled(hostname),
         SyncMode::Observe => false,
     }
 }

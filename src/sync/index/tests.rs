@@ -15,7 +15,7 @@ pub(crate) fn wish(name: &str, listed: &[&str], established: &[&str], created: i
     let flags = Flags { client_certificate_forwarding: true, china_network: false };
     Wish {
         key: ObjectKey { namespace: "team".to_owned(), name: name.to_owned() },
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
         generation: 1,
         created: Some(Timestamp::from_second(created).unwrap()),
         spec: ValidSpec {
@@ -27,8 +27,7 @@ pub(crate) fn wish(name: &str, listed: &[&str], established: &[&str], created: i
             interval: None,
             suspend: false,
         },
-        established: hostnames(established),
-        settled: BTreeSet::new(),
+        applied: hostnames(established).into_iter().map(|hostname| (hostname, false)).collect(),
         previous: Arc::new([]),
         reconcile_at: None,
         tombstones: BTreeSet::new(),
@@ -41,7 +40,7 @@ fn nobody(_: &Wish, _: &Hostname, _: Flags) -> bool {
 }
 
 fn owner(wishes: &[Wish], hostname: &str, stands_back: impl Fn(&Wish, &Hostname, Flags) -> bool) -> Option<String> {
-    owners(wishes, stands_back).get(&Hostname::parse(hostname).unwrap()).cloned()
+    owners(wishes, stands_back).get(hostname).map(ToString::to_string)
 }
 
 #[test]
@@ -102,16 +101,15 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
         Wish::new(key, "u", generation, former.created, former.spec.clone(), &status, None)
     };
     let let_go = wish("w", &["b.example.com"], &[], 1).spec;
-    assert_eq!(
-        Wish::new(former.key.clone(), "u", 2, None, let_go, &status, None).established,
-        hostnames(&["b.example.com"])
-    );
-    let applied = hostnames(&["a.example.com", "b.example.com", "c.example.com"]);
-    assert_eq!(remembered(1).established, applied);
-    assert_eq!(remembered(1).settled, applied);
-    // Another generation: only what shows the flags that are wanted now.
-    assert_eq!(remembered(2).established, applied);
-    assert_eq!(remembered(2).settled, hostnames(&["a.example.com"]));
+    let known = |names: &[(&str, bool)]| -> BTreeMap<Hostname, bool> {
+        names.iter().map(|(name, settled)| (Hostname::parse(name).unwrap(), *settled)).collect()
+    };
+    let kept = Wish::new(former.key.clone(), "u", 2, None, let_go, &status, None);
+    assert_eq!(kept.applied, known(&[("b.example.com", false)]));
+    let all = [("a.example.com", true), ("b.example.com", true), ("c.example.com", true)];
+    assert_eq!(remembered(1).applied, known(&all));
+    // Another generation: settled is only what shows the flags that are wanted now.
+    assert_eq!(remembered(2).applied, known(&[all[0], ("b.example.com", false), ("c.example.com", false)]));
 }
 
 prop_compose! {
@@ -157,10 +155,10 @@ proptest! {
     ) {
         let name = Hostname::parse(NAMES[0]).unwrap();
         for wish in &mut wishes {
-            wish.established.remove(&name);
+            wish.applied.remove(&name);
         }
         let mut newcomer = newcomer;
-        newcomer.established.remove(&name);
+        newcomer.applied.remove(&name);
         let holder = wish("holder", &[NAMES[0]], &[NAMES[0]], 2);
         wishes.push(holder.clone());
         let stands_back = |_: &Wish, _: &Hostname, _: Flags| backs;

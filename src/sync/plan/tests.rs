@@ -95,7 +95,7 @@ fn a_write_that_was_revoked_in_the_spec_is_overwritten_though_the_remote_looks_r
 fn a_hostname_is_repaired_three_times_an_hour_and_then_left_alone() {
     let now = Instant::now();
     let mut wish = wish("w", &["a.example.com"], &["a.example.com"], 1);
-    wish.settled.insert(name());
+    wish.applied.insert(name(), true);
     let mut view = view(OFF, now);
     for _ in 0..3 {
         let entries = planned(&wish, &view);
@@ -117,9 +117,9 @@ fn modes_decide_whether_a_difference_is_written() {
     let writes = |wish: &Wish| planned(wish, &view).len();
     for (mode, fresh, drifted) in [(SyncMode::Enforce, 1, 1), (SyncMode::Warn, 1, 0), (SyncMode::Observe, 0, 0)] {
         wish.spec.mode = mode;
-        wish.settled.clear();
+        wish.applied.clear();
         assert_eq!(writes(&wish), fresh, "{mode:?}");
-        wish.settled.insert(name());
+        wish.applied.insert(name(), true);
         assert_eq!(writes(&wish), drifted, "{mode:?}");
     }
     wish.spec.mode = SyncMode::Enforce;
