@@ -222,3 +222,44 @@ async fn until_logged(operator: &Operator, line: &str) {
     };
     eventually(PATIENCE, line, logged).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_restart_takes_nothing_back_that_is_known_of_the_same_generation() {
+    let mut world = World::new().await;
+    world.apply("known", &[("known.example.com", true)]).await;
+    let before = world.until_ready("known").await;
+    world.stop().await;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("GET").for_ever());
+    world.restart().await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    // A new object says after a while that it waits; the other one, which waits no less, still says what it knew.
+    world.apply("new", &[("new.example.com", true)]).await;
+    world.until_reason("new", "Pending").await;
+    let object = world.fixture.get("known").await.unwrap().unwrap();
+    assert_eq!(object["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
+    held.clear();
+    world.until_ready("new").await;
+    world.until_ready("known").await;
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_crowd_of_scopes_without_a_request_for_those_that_wait_for_their_turn() {
+    let mut world = World::new().await;
+    world.token.may_write_everything();
+    let at_once = 32;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("GET").for_ever());
+    for n in 0..at_once + 8 {
+        let zone = harness::fixture::random_id();
+        let _ = world.cloudflare.add_zone(&zone, "example.com");
+        let manifest = world.fixture.settings(&format!("zone-{n}")).zone(&zone);
+        world.fixture.apply(&manifest.hostname("www.example.com", true).build()).await.unwrap();
+    }
+    held.until_met(at_once, PATIENCE).await.unwrap();
+    // All are known to the operator, those that wait too: they have said so.
+    world.until_reason(&format!("zone-{}", at_once + 7), "Pending").await;
+    world.operator.signal("TERM").unwrap();
+    until_logged(&world.operator, "stopping").await;
+    held.clear();
+    assert_eq!(world.operator.wait_exit(Duration::from_secs(10)).await.unwrap(), 0);
+    assert_eq!(world.cloudflare.ledger().len(), at_once as usize);
+}
