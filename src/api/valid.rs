@@ -211,8 +211,8 @@ pub enum EmailRef {
 pub struct ValidSpec {
     /// The remote list.
     pub scope: Scope,
-    /// The credential to use.
-    pub credential: CredentialRef,
+    /// The credential to use; many objects of a scope share it.
+    pub credential: Arc<CredentialRef>,
     /// What each listed hostname shall be.
     pub settings: BTreeMap<Hostname, Flags>,
     /// How far to go.
@@ -239,7 +239,7 @@ impl ValidSpec {
             .ok_or_else(|| Invalid::new("metadata.namespace", "the object has no namespace"))?;
         Ok(Self {
             scope: scope(spec)?,
-            credential: CredentialRef { namespace, key: key_ref(spec)? },
+            credential: Arc::new(CredentialRef { namespace, key: key_ref(spec)? }),
             settings: settings(spec)?,
             mode: spec.sync_mode.unwrap_or_default(),
             deletion_policy: spec.deletion_policy.unwrap_or_default(),

@@ -112,6 +112,8 @@ impl Client {
             .timeout(REQUEST_DEADLINE)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
+            // Each idle connection keeps its buffers.
+            .pool_max_idle_per_host(8)
             .min_tls_version(reqwest::tls::Version::TLS_1_2);
         // Plain http exists for loopback alone; through a proxy it would leave the machine.
         let builder = if base.0.scheme() == "http" { builder.no_proxy() } else { builder.https_only(true) };

@@ -21,7 +21,7 @@ pub struct Settings {
 }
 
 /// Most rounds at a time, over all scopes.
-const ROUNDS: usize = 32;
+const ROUNDS: usize = 16;
 
 pub(super) struct Context {
     /// For single requests; has a read timeout that fits them.

@@ -30,7 +30,7 @@ enum Written {
 }
 
 impl ScopeTask {
-    pub(super) async fn round(&mut self, at: &CredentialRef, credential: &Credential) {
+    pub(super) async fn round(&mut self, at: &Arc<CredentialRef>, credential: &Credential) {
         let Some(damaged) = self.look(at, credential).await else { return };
         if damaged {
             self.answer(at);
@@ -72,13 +72,13 @@ impl ScopeTask {
     }
 
     /// Whether this group has to put back what a write of ours has removed.
-    fn mends(&self, at: &CredentialRef) -> bool {
+    fn mends(&self, at: &Arc<CredentialRef>) -> bool {
         self.guard.has_lost() && self.members(at).any(|wish| wish.spec.mode != SyncMode::Observe)
     }
 
     /// Reads the list. `Some(true)` when it shows that a write of ours removed what it did not name; `None` when the
     /// round is over.
-    async fn look(&mut self, at: &CredentialRef, credential: &Credential) -> Option<bool> {
+    async fn look(&mut self, at: &Arc<CredentialRef>, credential: &Credential) -> Option<bool> {
         if let Some(problem) = self.limited(at) {
             self.fail(at, problem, None);
             return None;
@@ -108,13 +108,13 @@ impl ScopeTask {
         }
     }
 
-    fn plan(&self, at: &CredentialRef) -> BTreeMap<Hostname, Flags> {
+    fn plan(&self, at: &Arc<CredentialRef>) -> BTreeMap<Hostname, Flags> {
         let group = self.groups.get(at);
         group.map(|group| sync::plan(self.members(at), &self.owners, &group.view)).unwrap_or_default()
     }
 
     /// What to send next: a part of a batch that was refused as a whole, or everything.
-    fn next_part(&mut self, at: &CredentialRef, entries: BTreeMap<Hostname, Flags>) -> BTreeMap<Hostname, Flags> {
+    fn next_part(&mut self, at: &Arc<CredentialRef>, entries: BTreeMap<Hostname, Flags>) -> BTreeMap<Hostname, Flags> {
         let group = self.group(at);
         while let Some(part) = group.parts.pop() {
             let wanted: BTreeMap<_, _> =
@@ -130,7 +130,7 @@ impl ScopeTask {
     /// holds up none of its neighbours.
     async fn write(
         &mut self,
-        at: &CredentialRef,
+        at: &Arc<CredentialRef>,
         credential: &Credential,
         batch: BTreeMap<Hostname, Flags>,
         last_try: bool,
@@ -205,33 +205,33 @@ impl ScopeTask {
         }
     }
 
-    fn group(&mut self, at: &CredentialRef) -> &mut Group {
+    fn group(&mut self, at: &Arc<CredentialRef>) -> &mut Group {
         self.groups.entry(at.clone()).or_default()
     }
 
-    fn view(&mut self, at: &CredentialRef) -> &mut View {
+    fn view(&mut self, at: &Arc<CredentialRef>) -> &mut View {
         &mut self.group(at).view
     }
 
-    fn fingerprint(&self, at: &CredentialRef) -> Option<u64> {
+    fn fingerprint(&self, at: &Arc<CredentialRef>) -> Option<u64> {
         self.groups.get(at)?.secret.as_ref()?.as_ref().ok().copied()
     }
 
-    fn spend(&self, at: &CredentialRef) {
+    fn spend(&self, at: &Arc<CredentialRef>) {
         if let Some(fingerprint) = self.fingerprint(at) {
             self.context.budget.spend(fingerprint, Instant::now());
         }
     }
 
     /// Takes in what Cloudflare says is left of its limit.
-    fn note(&self, at: &CredentialRef, left: Option<Left>) {
+    fn note(&self, at: &Arc<CredentialRef>, left: Option<Left>) {
         if let (Some(fingerprint), Some(Left { remaining, renewed_in })) = (self.fingerprint(at), left) {
             self.context.budget.left(fingerprint, remaining, renewed_in, Instant::now());
         }
     }
 
     /// Why no request may be made with this credential now.
-    fn limited(&self, at: &CredentialRef) -> Option<Problem> {
+    fn limited(&self, at: &Arc<CredentialRef>) -> Option<Problem> {
         let now = Instant::now();
         let wait = self.context.budget.blocked_until(self.fingerprint(at)?, now)?.saturating_duration_since(now);
         Some(Problem { reason: Reason::RateLimited, code: None, wait: Some(wait), detail: None })
@@ -243,7 +243,7 @@ impl ScopeTask {
         Some(Problem { reason: Reason::RemoteBusy, code: None, wait: None, detail: None })
     }
 
-    fn refused(&mut self, at: &CredentialRef, failure: Failure, started: Instant) {
+    fn refused(&mut self, at: &Arc<CredentialRef>, failure: Failure, started: Instant) {
         self.log_failure(&failure, started);
         let refusal = failure.refusal;
         self.note(at, failure.left);
@@ -257,7 +257,7 @@ impl ScopeTask {
     }
 
     /// Ends a round that did not come to its end.
-    pub(super) fn fail(&mut self, at: &CredentialRef, problem: Problem, response: Option<LastResponse>) {
+    pub(super) fn fail(&mut self, at: &Arc<CredentialRef>, problem: Problem, response: Option<LastResponse>) {
         let now = Instant::now();
         let locked = self.busy.until.filter(|_| problem.reason == Reason::RemoteBusy);
         let group = self.group(at);
@@ -273,7 +273,7 @@ impl ScopeTask {
     }
 
     /// Ends a round whose last step was a read.
-    fn settle(&mut self, at: &CredentialRef) {
+    fn settle(&mut self, at: &Arc<CredentialRef>) {
         let now = Instant::now();
         let interval = self.members(at).filter_map(|wish| wish.spec.interval).min();
         let interval = interval.unwrap_or(self.context.settings.default_interval);
@@ -293,7 +293,7 @@ impl ScopeTask {
     }
 
     /// Hands out the reports of all objects of a group; those that say something new wake a reconcile.
-    fn answer(&mut self, at: &CredentialRef) {
+    fn answer(&mut self, at: &Arc<CredentialRef>) {
         let Some(group) = self.groups.get(at) else { return };
         let holder = |owner: &str| self.wishes.get(owner).map(|wish| wish.key.clone());
         let reports: Vec<(Uid, Report)> = self

@@ -75,7 +75,7 @@ pub(super) struct ScopeTask {
     inbox: mpsc::UnboundedReceiver<Message>,
     pub(super) wishes: BTreeMap<Uid, Box<Wish>>,
     /// Boxed: a map of few large values wastes more than it holds, and there is one in each scope.
-    pub(super) groups: BTreeMap<CredentialRef, Box<Group>>,
+    pub(super) groups: BTreeMap<Arc<CredentialRef>, Box<Group>>,
     pub(super) owners: Owners,
     /// Whether `owners` has to be decided anew.
     pub(super) claims_changed: bool,
@@ -152,6 +152,9 @@ impl ScopeTask {
                 && former.reconcile_at == wish.reconcile_at
                 && former.leaving == wish.leaving
         });
+        if let Some((shared, _)) = self.groups.get_key_value(&wish.spec.credential) {
+            wish.spec.credential = shared.clone();
+        }
         let at = wish.spec.credential.clone();
         let left = former.map(|former| former.spec.credential.clone()).filter(|left| *left != at);
         let suspended = wish.spec.suspend;
@@ -180,7 +183,7 @@ impl ScopeTask {
     }
 
     fn drop_empty_groups(&mut self) {
-        let used: BTreeSet<&CredentialRef> = self.wishes.values().map(|wish| &wish.spec.credential).collect();
+        let used: BTreeSet<&Arc<CredentialRef>> = self.wishes.values().map(|wish| &wish.spec.credential).collect();
         self.groups.retain(|at, _| used.contains(at));
     }
 
@@ -208,7 +211,7 @@ impl ScopeTask {
     }
 
     /// Does what is due for one credential reference: a round, or just a look at the Secret.
-    async fn serve(&mut self, at: &CredentialRef) {
+    async fn serve(&mut self, at: &Arc<CredentialRef>) {
         if self.members(at).next().is_none() {
             self.groups.remove(at);
             return;
@@ -259,7 +262,7 @@ impl ScopeTask {
     }
 
     /// The objects that are served through one credential reference.
-    pub(super) fn members<'a>(&'a self, at: &'a CredentialRef) -> impl Iterator<Item = &'a Wish> {
+    pub(super) fn members<'a>(&'a self, at: &'a Arc<CredentialRef>) -> impl Iterator<Item = &'a Wish> {
         let wishes = self.wishes.values().map(AsRef::as_ref);
         wishes.filter(move |wish| wish.spec.credential == *at && !wish.spec.suspend)
     }

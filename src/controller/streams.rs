@@ -71,7 +71,8 @@ pub(super) fn objects(
         None => Api::all(client),
     };
     // A plain list, in pages: not every supported API server streams lists, and kube does not fall back by itself.
-    let config = watcher::Config { label_selector: selector, ..watcher::Config::default() };
+    // Short ones: what a page takes while it is decoded stays with the process.
+    let config = watcher::Config { label_selector: selector, page_size: Some(100), ..watcher::Config::default() };
     let (store, writer) = reflector::store();
     let known = store.clone();
     let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());

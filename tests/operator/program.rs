@@ -246,7 +246,7 @@ async fn a_restart_takes_nothing_back_that_is_known_of_the_same_generation() {
 async fn sigterm_ends_a_crowd_of_scopes_without_a_request_for_those_that_wait_for_their_turn() {
     let mut world = World::new().await;
     world.token.may_write_everything();
-    let at_once = 32;
+    let at_once = 16;
     let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("GET").for_ever());
     for n in 0..at_once + 8 {
         let zone = harness::fixture::random_id();

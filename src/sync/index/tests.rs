@@ -20,7 +20,7 @@ pub(crate) fn wish(name: &str, listed: &[&str], established: &[&str], created: i
         created: Some(Timestamp::from_second(created).unwrap()),
         spec: ValidSpec {
             scope: Scope::zone("023e105f4ecef8ad9ca31a8372d0c353").unwrap(),
-            credential: CredentialRef { namespace: "team".to_owned(), key: KeyRef::ApiToken(secret) },
+            credential: CredentialRef { namespace: "team".to_owned(), key: KeyRef::ApiToken(secret) }.into(),
             settings: hostnames(listed).into_iter().map(|hostname| (hostname, flags)).collect(),
             mode: SyncMode::Enforce,
             deletion_policy: DeletionPolicy::Retain,
