@@ -43,7 +43,7 @@ fn wish(number: usize, flags: Flags) -> Wish {
     let spec = ValidSpec {
         scope: Scope::zone("023e105f4ecef8ad9ca31a8372d0c353").unwrap(),
         credential: CredentialRef { namespace: "team".to_owned(), key: KeyRef::ApiToken(secret) }.into(),
-        settings: BTreeMap::from([(hostname, flags)]),
+        settings: [(hostname, flags)].into_iter().collect(),
         mode: SyncMode::Enforce,
         deletion_policy: DeletionPolicy::Retain,
         interval: None,

@@ -1,7 +1,8 @@
 //! A spec that was parsed once into types that cannot be wrong; the only form in which the rest of the crate sees it.
 
-use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
+use litemap::LiteMap;
 use thiserror::Error;
 
 use super::{
@@ -206,6 +207,9 @@ pub enum EmailRef {
     Secret(SecretKeyRef),
 }
 
+/// What each listed hostname shall be, by hostname: flat, since most objects list a few and there may be many objects.
+pub type Settings = LiteMap<Hostname, Flags>;
+
 /// A spec without contradictions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidSpec {
@@ -214,7 +218,7 @@ pub struct ValidSpec {
     /// The credential to use; many objects of a scope share it.
     pub credential: Arc<CredentialRef>,
     /// What each listed hostname shall be.
-    pub settings: BTreeMap<Hostname, Flags>,
+    pub settings: Settings,
     /// How far to go.
     pub mode: SyncMode,
     /// What to do when a hostname is let go.
@@ -312,12 +316,12 @@ fn is_email(text: &str) -> bool {
         && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
-fn settings(spec: &MtlsHostnameSettingsSpec) -> Result<BTreeMap<Hostname, Flags>, Invalid> {
+fn settings(spec: &MtlsHostnameSettingsSpec) -> Result<Settings, Invalid> {
     if !(1..=1000).contains(&spec.settings.len()) {
         let problem = format!("{} entries; list 1 to 1000 hostnames", spec.settings.len());
         return Err(Invalid::new("spec.settings", problem));
     }
-    let mut wanted = BTreeMap::new();
+    let mut wanted = Settings::with_capacity(spec.settings.len());
     for (index, setting) in spec.settings.iter().enumerate() {
         let field = format!("spec.settings[{index}]");
         let hostname = Hostname::parse(&setting.hostname).map_err(|invalid| invalid.inside(&field))?;

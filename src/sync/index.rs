@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 
 use super::outcome::Report;
 use crate::api::{
@@ -32,7 +33,7 @@ pub struct Wish {
     pub spec: ValidSpec,
     /// Hostnames that were applied for this object: established claims, which survive restarts. True for those that are
     /// settled: proved to be as this spec wants them, so that a difference from then on is somebody else's doing.
-    pub applied: BTreeMap<Hostname, bool>,
+    pub applied: LiteMap<Hostname, bool>,
     /// What the status has of each hostname; until a report tells what this process itself has read.
     pub previous: Arc<[HostnameStatus]>,
     /// Value of the annotation that asks for a look now.
@@ -56,10 +57,10 @@ impl Wish {
         status: &MtlsHostnameSettingsStatus,
         reconcile_at: Option<String>,
     ) -> Self {
-        let mut applied = BTreeMap::new();
+        let mut applied = LiteMap::new();
         for known in &status.hostnames {
             // A hostname that is not listed any more is let go: listing it again later is a new claim.
-            let Some((hostname, wanted)) = spec.settings.get_key_value(known.hostname.as_str()) else { continue };
+            let Some((hostname, wanted)) = listed(&spec, &known.hostname) else { continue };
             let in_sync = known.state == HostnameState::InSync;
             if !in_sync && known.state != HostnameState::Drifted {
                 continue;
@@ -89,7 +90,7 @@ impl Wish {
     pub fn leave(mut self) -> Self {
         let listed = std::mem::take(&mut self.spec.settings);
         if resets(&self.spec) {
-            self.tombstones.extend(listed.into_keys());
+            self.tombstones.extend(listed.into_iter().map(|(hostname, _)| hostname));
         }
         self.spec.suspend = false;
         self.leaving = true;
@@ -132,12 +133,17 @@ impl Wish {
         let resetting: BTreeSet<&str> = in_state(HostnameState::Resetting).collect();
         self.tombstones.retain(|hostname| resetting.contains(hostname.as_str()));
         for proved in in_state(HostnameState::InSync) {
-            if let Some((hostname, _)) = self.spec.settings.get_key_value(proved) {
+            if let Some((hostname, _)) = listed(&self.spec, proved) {
                 self.applied.insert(hostname.clone(), true);
             }
         }
         self.previous = report.hostnames.clone();
     }
+}
+
+/// The entry of a hostname in a spec.
+fn listed<'a>(spec: &'a ValidSpec, hostname: &str) -> Option<(&'a Hostname, &'a Flags)> {
+    spec.settings.get_indexed(spec.settings.find_index(hostname).ok()?)
 }
 
 /// Whether what this object lets go is turned off. An observer never wrote anything, and does not begin with it.

@@ -101,7 +101,7 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
         Wish::new(key, "u", generation, former.created, former.spec.clone(), &status, None)
     };
     let let_go = wish("w", &["b.example.com"], &[], 1).spec;
-    let known = |names: &[(&str, bool)]| -> BTreeMap<Hostname, bool> {
+    let known = |names: &[(&str, bool)]| -> LiteMap<Hostname, bool> {
         names.iter().map(|(name, settled)| (Hostname::parse(name).unwrap(), *settled)).collect()
     };
     let kept = Wish::new(former.key.clone(), "u", 2, None, let_go, &status, None);
