@@ -199,7 +199,8 @@ impl ScopeTask {
         match self.scope {
             Scope::Account(_) => Domains(None),
             Scope::Zone(_) => {
-                let hostnames = self.wishes.values().flat_map(|wish| wish.spec.settings.keys());
+                // An object that is being deleted lists nothing any more, and still tells whose zone this is.
+                let hostnames = self.wishes.values().flat_map(|wish| wish.spec.settings.keys().chain(&wish.tombstones));
                 Domains(Some(hostnames.map(|hostname| sync::registered_domain(hostname.as_str()).to_owned()).collect()))
             }
         }
