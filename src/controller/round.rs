@@ -161,6 +161,8 @@ impl ScopeTask {
                     owner.is_some_and(|wish| wish.is_settled(hostname))
                 };
                 let group = self.groups.entry(at.clone()).or_default();
+                // The looks at this write begin anew, so that the parts of a halved batch don't wait longer and longer.
+                group.looks = 0;
                 group.view.accepted(&batch, repaired, response, started.into_std());
                 Written::Accepted
             }
