@@ -26,7 +26,8 @@ lint: ## Check format and lints; warnings are errors
 test: lint tools ## Run the whole suite against a real API server and an emulated Cloudflare
 	@# The harness is also the program that guards what the tests start, so that nothing outlives them.
 	$(CARGO) build --locked -p harness
-	$(CARGO) test --workspace --locked
+	@# More tests at a time than there are cores: they mostly wait.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 
 .PHONY: demo
 demo: tools ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)

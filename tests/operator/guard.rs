@@ -1,17 +1,33 @@
 //! Entries that no object lists survive, whichever way the API behaves.
 
 use harness::{
-    cloudflare::{Effect, Fault, Semantics},
+    cloudflare::{Effect, Fault},
     fixture::PATIENCE,
 };
 
-use crate::world::World;
+use crate::{
+    behaviour::{Behaviour, scenarios},
+    world::World,
+};
+
+scenarios! { under_every_behaviour:
+    it_is_put_back_also_when_writes_take_their_time_and_answers_are_lost,
+    one_bad_hostname_does_not_cost_foreign_entries,
+    entries_of_other_zones_that_a_zone_shows_are_never_named,
+}
+
+scenarios! { under_replace:
+    what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_again,
+}
+
+scenarios! { under_merge:
+    a_foreign_removal_beside_a_merging_write_is_left_alone,
+}
 
 const FOREIGN: [&str; 2] = ["foreign-1.example.com", "foreign-2.example.com"];
 
-async fn replacing() -> World {
-    let world = World::new().await;
-    world.cloudflare.switch(|switches| switches.semantics = Semantics::Replace);
+async fn with_foreign_entries(behaviour: Behaviour) -> World {
+    let world = World::under(behaviour).await;
     for hostname in FOREIGN {
         world.remote.set(hostname, true, false);
     }
@@ -26,9 +42,8 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_again() {
-    let world = replacing().await;
+async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_again(behaviour: Behaviour) {
+    let world = with_foreign_entries(behaviour).await;
     world.apply("first", &[("first.example.com", true)]).await;
     let seen = world.fixture.until_condition("first", "Ready", "False", "UnexpectedRemoteChange");
     let (seen, ()) = tokio::join!(seen, async {
@@ -37,7 +52,7 @@ async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_ag
     seen.unwrap();
     world.until_ready("first").await;
     world.assert_foreign_entries_are_there();
-    assert_eq!(world.methods()[..5], ["GET", "PUT", "GET", "PUT", "GET"]);
+    assert_eq!(world.steps()[..5], ["GET", "PUT", "GET", "PUT", "GET"]);
 
     // From now on each body carries the whole list.
     let mark = world.cloudflare.ledger().mark();
@@ -54,9 +69,8 @@ async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_ag
     }
 }
 
-#[tokio::test]
-async fn it_is_put_back_also_when_writes_take_their_time_and_answers_are_lost() {
-    let world = replacing().await;
+async fn it_is_put_back_also_when_writes_take_their_time_and_answers_are_lost(behaviour: Behaviour) {
+    let world = with_foreign_entries(behaviour).await;
     world.cloudflare.switch(|switches| switches.apply_delay_ms = 1500);
     world.cloudflare.inject(Fault::from(Effect::Reset).on("PUT").once_applied());
     world.apply("slow", &[("slow.example.com", true)]).await;
@@ -64,9 +78,8 @@ async fn it_is_put_back_also_when_writes_take_their_time_and_answers_are_lost() 
     world.assert_foreign_entries_are_there();
 }
 
-#[tokio::test]
-async fn one_bad_hostname_does_not_cost_foreign_entries_under_replace() {
-    let world = replacing().await;
+async fn one_bad_hostname_does_not_cost_foreign_entries(behaviour: Behaviour) {
+    let world = with_foreign_entries(behaviour).await;
     let wanted =
         [("a.example.com", true), ("b.example.com", true), ("bad.elsewhere.org", true), ("c.example.com", true)];
     world.apply("mixed", &wanted).await;
@@ -75,12 +88,8 @@ async fn one_bad_hostname_does_not_cost_foreign_entries_under_replace() {
     world.assert_foreign_entries_are_there();
 }
 
-#[tokio::test]
-async fn a_foreign_removal_beside_a_merging_write_is_left_alone() {
-    let world = World::new().await;
-    for hostname in FOREIGN {
-        world.remote.set(hostname, true, false);
-    }
+async fn a_foreign_removal_beside_a_merging_write_is_left_alone(behaviour: Behaviour) {
+    let world = with_foreign_entries(behaviour).await;
     let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
     world.apply("merge", &[("merge.example.com", true)]).await;
     held.until_met(1, PATIENCE).await.unwrap();
@@ -89,16 +98,12 @@ async fn a_foreign_removal_beside_a_merging_write_is_left_alone() {
     world.until_ready("merge").await;
     assert_eq!(world.remote.get(FOREIGN[0]), None, "it was removed by its owner");
     assert_eq!(world.remote.get(FOREIGN[1]), Some((true, false)));
-    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+    assert_eq!(world.steps(), ["GET", "PUT", "GET"]);
 }
 
-#[tokio::test]
-async fn entries_of_other_zones_that_a_zone_shows_are_never_named() {
-    let mut world = World::new().await;
-    world.cloudflare.switch(|switches| {
-        switches.semantics = Semantics::Replace;
-        switches.foreign_visible = true;
-    });
+async fn entries_of_other_zones_that_a_zone_shows_are_never_named(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
+    world.cloudflare.switch(|switches| switches.foreign_visible = true);
     let account = harness::fixture::random_id();
     world.cloudflare.add_account(&account);
     world.remote = world.remote.clone().in_account(&account);

@@ -6,7 +6,23 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{
+    behaviour::{Behaviour, scenarios},
+    world::World,
+};
+
+scenarios! { under_every_behaviour:
+    deleting_turns_the_entries_off_proves_it_and_then_lets_the_object_go,
+    an_entry_that_leaves_the_list_is_turned_off_and_then_forgotten,
+    a_reset_survives_a_crash_in_the_middle_of_it,
+    an_object_that_is_deleted_while_its_first_write_is_under_way_leaves_nothing_behind,
+    a_hostname_that_another_object_waits_for_is_handed_over_and_not_turned_off,
+    a_refused_credential_blocks_the_reset_and_says_the_way_out,
+    a_zone_or_a_secret_that_is_gone_holds_up_nothing,
+    what_was_never_applied_is_let_go_and_an_outage_is_waited_for,
+    the_policy_may_be_switched_both_ways_and_retain_has_no_finalizer,
+    a_foreign_finalizer_is_left_where_it_is,
+}
 
 fn resetting(world: &World, name: &str) -> Settings {
     world.fixture.settings(name).with("deletionPolicy", json!("Reset"))
@@ -22,29 +38,30 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn deleting_turns_the_entries_off_proves_it_and_then_lets_the_object_go() {
-    let world = World::new().await;
+async fn deleting_turns_the_entries_off_proves_it_and_then_lets_the_object_go(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.remote.set("foreign.example.com", true, false);
     world.remote.set_china_network(true);
     let manifest = resetting(&world, "one").hostname("a.example.com", true).hostname_with("b.example.com", false, true);
     world.fixture.apply(&manifest.build()).await.unwrap();
     let object = world.until_ready("one").await;
     assert_eq!(object["metadata"]["finalizers"], json!(["cloudflare-mtls.dev/reset"]));
+    let mark = world.cloudflare.ledger().mark();
     world.fixture.delete("one").await.unwrap();
     world.until_gone("one").await;
-    let ledger = world.ledger();
+    let ledger = world.ledger().since(mark);
     let puts = ledger.puts(&world.scope());
-    assert_eq!(puts.len(), 2, "all entries are turned off by one write");
-    let off = ["a.example.com", "b.example.com"].map(|name| (name.to_owned(), false, false));
-    assert_eq!(puts[1].settings(), off);
+    assert_eq!(puts.len(), 1, "all entries are turned off by one write");
+    let mut sent = puts[0].settings();
+    // Under replace the body carries the whole list, the foreign entry too.
+    sent.retain(|entry| !behaviour.replaces() || entry.0 != "foreign.example.com");
+    assert_eq!(sent, ["a.example.com", "b.example.com"].map(|name| (name.to_owned(), false, false)));
     assert_eq!(world.methods().last().unwrap(), "GET", "and that was proved");
-    assert_eq!(world.remote.entries().len(), 1, "the foreign entry stays");
+    assert_eq!(world.remote.entries().len(), 1, "the foreign entry stays:\n{}", world.ledger());
 }
 
-#[tokio::test]
-async fn an_entry_that_leaves_the_list_is_turned_off_and_then_forgotten() {
-    let world = World::new().await;
+async fn an_entry_that_leaves_the_list_is_turned_off_and_then_forgotten(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     let manifest = resetting(&world, "edit").hostname("kept.example.com", true);
     world.fixture.apply(&manifest.clone().hostname("gone.example.com", true).build()).await.unwrap();
     world.until_ready("edit").await;
@@ -54,15 +71,12 @@ async fn an_entry_that_leaves_the_list_is_turned_off_and_then_forgotten() {
     assert_eq!(object["status"]["hostnames"].as_array().unwrap().len(), 1);
     // Who turns it on again is somebody else.
     world.remote.set("gone.example.com", true, false);
-    let look = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "1"}}});
-    world.fixture.patch("edit", &look).await.unwrap();
-    world.fixture.until("edit", "looked", |object| object["status"]["lastHandledReconcileAt"] == "1").await.unwrap();
+    world.look("edit").await;
     assert_eq!(world.remote.get("gone.example.com"), Some((true, false)));
 }
 
-#[tokio::test]
-async fn a_reset_survives_a_crash_in_the_middle_of_it() {
-    let mut world = World::new().await;
+async fn a_reset_survives_a_crash_in_the_middle_of_it(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
     world.fixture.apply(&resetting(&world, "crash").hostname("crash.example.com", true).build()).await.unwrap();
     world.until_ready("crash").await;
     let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
@@ -76,9 +90,8 @@ async fn a_reset_survives_a_crash_in_the_middle_of_it() {
     assert_eq!(world.remote.get("crash.example.com"), None);
 }
 
-#[tokio::test]
-async fn an_object_that_is_deleted_while_its_first_write_is_under_way_leaves_nothing_behind() {
-    let world = World::new().await;
+async fn an_object_that_is_deleted_while_its_first_write_is_under_way_leaves_nothing_behind(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
     world.fixture.apply(&resetting(&world, "early").hostname("early.example.com", true).build()).await.unwrap();
     held.until_met(1, PATIENCE).await.unwrap();
@@ -89,9 +102,8 @@ async fn an_object_that_is_deleted_while_its_first_write_is_under_way_leaves_not
     assert_eq!(world.remote.get("early.example.com"), None);
 }
 
-#[tokio::test]
-async fn a_hostname_that_another_object_waits_for_is_handed_over_and_not_turned_off() {
-    let world = World::new().await;
+async fn a_hostname_that_another_object_waits_for_is_handed_over_and_not_turned_off(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.fixture.apply(&resetting(&world, "holder").hostname("shared.example.com", true).build()).await.unwrap();
     world.until_ready("holder").await;
     world.apply("waiter", &[("shared.example.com", true)]).await;
@@ -108,9 +120,8 @@ async fn blocked(world: &World, name: &str) -> Value {
     world.fixture.until_condition(name, "Ready", "False", "ResetBlocked").await.unwrap()
 }
 
-#[tokio::test]
-async fn a_refused_credential_blocks_the_reset_and_says_the_way_out() {
-    let world = World::new().await;
+async fn a_refused_credential_blocks_the_reset_and_says_the_way_out(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.fixture.apply(&resetting(&world, "stuck").hostname("stuck.example.com", true).build()).await.unwrap();
     world.until_ready("stuck").await;
     world.token.revoke();
@@ -124,9 +135,8 @@ async fn a_refused_credential_blocks_the_reset_and_says_the_way_out() {
     assert_eq!(world.remote.get("stuck.example.com"), Some((true, false)), "it stays as it was");
 }
 
-#[tokio::test]
-async fn a_zone_or_a_secret_that_is_gone_holds_up_nothing() {
-    let world = World::new().await;
+async fn a_zone_or_a_secret_that_is_gone_holds_up_nothing(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.fixture.apply(&resetting(&world, "zone").hostname("zone.example.com", true).build()).await.unwrap();
     world.until_ready("zone").await;
     world.cloudflare.inject(Fault::code(7003).for_ever());
@@ -141,9 +151,8 @@ async fn a_zone_or_a_secret_that_is_gone_holds_up_nothing() {
     world.until_gone("secret").await;
 }
 
-#[tokio::test]
-async fn what_was_never_applied_is_let_go_and_an_outage_is_waited_for() {
-    let world = World::new().await;
+async fn what_was_never_applied_is_let_go_and_an_outage_is_waited_for(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.cloudflare.inject(Fault::code(12036).on("PUT").for_ever());
     world.fixture.apply(&resetting(&world, "never").hostname("never.example.com", true).build()).await.unwrap();
     world.until_reason("never", "HostnameNotInScope").await;
@@ -161,9 +170,8 @@ async fn what_was_never_applied_is_let_go_and_an_outage_is_waited_for() {
     assert_eq!(world.remote.get("down.example.com"), None);
 }
 
-#[tokio::test]
-async fn the_policy_may_be_switched_both_ways_and_retain_has_no_finalizer() {
-    let world = World::new().await;
+async fn the_policy_may_be_switched_both_ways_and_retain_has_no_finalizer(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.apply("switch", &[("switch.example.com", true)]).await;
     let object = world.until_ready("switch").await;
     assert!(object["metadata"].get("finalizers").is_none());
@@ -185,9 +193,8 @@ async fn the_policy_may_be_switched_both_ways_and_retain_has_no_finalizer() {
     assert_eq!(world.remote.get("switch.example.com"), None);
 }
 
-#[tokio::test]
-async fn a_foreign_finalizer_is_left_where_it_is() {
-    let world = World::new().await;
+async fn a_foreign_finalizer_is_left_where_it_is(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.fixture.apply(&resetting(&world, "held").hostname("held.example.com", true).build()).await.unwrap();
     world.until_ready("held").await;
     let both = json!({"metadata": {"finalizers": ["example.org/hold", "cloudflare-mtls.dev/reset"]}});

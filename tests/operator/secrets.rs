@@ -94,8 +94,7 @@ async fn nothing_of_a_credential_is_logged_at_any_level() {
     world.apply("loud", &[("loud.example.com", true)]).await;
     world.until_ready("loud").await;
     world.token.revoke();
-    let look = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "1"}}});
-    world.fixture.patch("loud", &look).await.unwrap();
+    world.ask_for_a_look("loud", "1").await;
     world.until_reason("loud", "AuthenticationFailed").await;
     let logs = world.operator.logs().unwrap();
     assert!(logs.contains("\"level\":\"TRACE\"") || logs.contains("\"level\":\"DEBUG\""), "the level is in force");

@@ -3,218 +3,226 @@
 use std::collections::BTreeSet;
 
 use harness::{
-    cloudflare::{Effect, Fault, LockReach, Semantics},
-    fixture::{PATIENCE, condition},
+    cloudflare::{Effect, Fault, LockReach},
+    fixture::{PATIENCE, condition, random_id},
 };
-use serde_json::json;
+use serde_json::Value;
 
-use crate::world::{TOKEN, World};
+use crate::{
+    behaviour::{Behaviour, scenarios},
+    world::{TOKEN, World},
+};
 
-/// Each scenario runs under both readings of the API, with the lock on the zone under one and on the account under the
-/// other. How many writes it takes is told only for the first: under the second, some have to be mended.
-const BOTH: [Semantics; 2] = [Semantics::Merge, Semantics::Replace];
-
-async fn under(semantics: Semantics) -> World {
-    let world = World::new().await;
-    world.cloudflare.switch(|switches| {
-        switches.semantics = semantics;
-        switches.lock = if semantics == Semantics::Merge { LockReach::Scope } else { LockReach::Account };
-    });
-    world
+scenarios! { under_every_behaviour:
+    a_crowd_of_objects_costs_three_requests,
+    changes_that_come_while_a_write_is_under_way_form_one_next_batch,
+    two_zones_of_an_account_share_its_lock_and_both_become_ready,
+    the_first_holder_keeps_a_hostname_and_the_next_gets_it_when_it_lets_go,
+    objects_with_different_credentials_share_no_request_and_one_refusal_harms_nobody_else,
+    nobody_keeps_a_hostname_from_others_with_a_credential_that_is_refused,
+    one_bad_hostname_among_many_is_found_by_halving_and_holds_up_nobody,
+    a_busy_scope_is_probed_by_one_and_not_by_each_credential,
+    who_keeps_changing_a_hostname_back_is_reported_and_not_fought_for_ever,
 }
 
-#[tokio::test]
-async fn a_crowd_of_objects_costs_three_requests() {
-    for semantics in BOTH {
-        let mut world = under(semantics).await;
-        world.stop().await;
-        let names: Vec<String> = (0..60).map(|n| format!("crowd-{n}")).collect();
-        for name in &names {
-            world.apply(name, &[(&format!("{name}.example.com"), true)]).await;
-        }
-        world.restart().await;
-        for name in &names {
-            world.until_ready(name).await;
-        }
-        assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
-        assert_eq!(world.ledger().puts(&world.scope())[0].settings().len(), 60);
+async fn a_crowd_of_objects_costs_three_requests(behaviour: Behaviour) {
+    // A write that takes its time costs looks until it shows; here the bare requests are counted.
+    let mut world = World::under(behaviour.at_once()).await;
+    world.stop().await;
+    let names: Vec<String> = (0..60).map(|n| format!("crowd-{n}")).collect();
+    for name in &names {
+        world.apply(name, &[(&format!("{name}.example.com"), true)]).await;
     }
+    world.restart().await;
+    for name in &names {
+        world.until_ready(name).await;
+    }
+    assert_eq!(world.methods(), ["GET", "PUT", "GET"]);
+    assert_eq!(world.ledger().puts(&world.scope())[0].settings().len(), 60);
 }
 
-#[tokio::test]
-async fn changes_that_come_while_a_write_is_under_way_form_one_next_batch() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
-        world.apply("first", &[("first.example.com", true)]).await;
-        held.until_met(1, PATIENCE).await.unwrap();
-        let names: Vec<String> = (0..20).map(|n| format!("next-{n}")).collect();
-        for name in &names {
-            world.apply(name, &[(&format!("{name}.example.com"), true)]).await;
-        }
-        for name in &names {
-            world.until_reason(name, "Pending").await;
-        }
-        held.release();
-        for name in &names {
-            world.until_ready(name).await;
-        }
-        let ledger = world.ledger();
-        let sizes: Vec<usize> = ledger.puts(&world.scope()).iter().map(|put| put.settings().len()).collect();
-        assert_eq!(sizes[..2], [1, 20]);
-        assert!(semantics == Semantics::Replace || sizes.len() == 2, "{sizes:?}");
-        assert!(world.cloudflare.ledger().overlapping_puts().is_empty());
+async fn changes_that_come_while_a_write_is_under_way_form_one_next_batch(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("first", &[("first.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    let names: Vec<String> = (0..20).map(|n| format!("next-{n}")).collect();
+    for name in &names {
+        world.apply(name, &[(&format!("{name}.example.com"), true)]).await;
     }
+    for name in &names {
+        world.until_reason(name, "Pending").await;
+    }
+    held.release();
+    for name in &names {
+        world.until_ready(name).await;
+    }
+    let ledger = world.ledger();
+    let sizes: Vec<usize> = ledger.accepted_puts(&world.scope()).iter().map(|put| put.settings().len()).collect();
+    // Under replace the second write removes what the first one wrote, and the whole list is put back.
+    assert_eq!(sizes, if behaviour.replaces() { vec![1, 20, 21] } else { vec![1, 20] });
 }
 
-#[tokio::test]
-async fn the_first_holder_keeps_a_hostname_and_the_next_gets_it_when_it_lets_go() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        world.apply("holder", &[("shared.example.com", true)]).await;
-        world.until_ready("holder").await;
-        world.apply("waiter", &[("shared.example.com", false), ("own.example.com", true)]).await;
-        let object = world.until_reason("waiter", "HostnameConflict").await;
-        assert_eq!(object["status"]["summary"], "1/2", "its other hostname is served");
-        assert!(condition(&object, "Conflicted").is_some() && condition(&object, "Stalled").is_some());
-        let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
-        assert!(message.contains("shared.example.com belongs to holder"), "{message}");
-        assert_eq!(world.remote.get("shared.example.com"), Some((true, false)));
+async fn two_zones_of_an_account_share_its_lock_and_both_become_ready(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
+    let account = random_id();
+    world.remote = world.remote.clone().in_account(&account);
+    let id = random_id();
+    let neighbour = world.cloudflare.add_zone(&id, "example.org").in_account(&account);
+    world.token.may_write(neighbour.scope());
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT").times(2));
+    world.apply("here", &[("www.example.com", true)]).await;
+    let there = world.fixture.settings("there").zone(&id).hostname("www.example.org", true);
+    world.fixture.apply(&there.build()).await.unwrap();
+    held.until_met(2, PATIENCE).await.unwrap();
+    held.release();
+    world.until_ready("here").await;
+    world.until_ready("there").await;
 
-        // Let go by an edit, and taken back by another.
-        world.apply("holder", &[("else.example.com", true)]).await;
-        world.until_ready("waiter").await;
-        assert_eq!(world.remote.get("shared.example.com"), None);
-        world.apply("holder", &[("shared.example.com", true)]).await;
-        world.until_reason("holder", "HostnameConflict").await;
-        // Let go by deletion.
-        world.fixture.delete("waiter").await.unwrap();
-        world.until_ready("holder").await;
-        assert_eq!(world.remote.get("shared.example.com"), Some((true, false)));
+    let ledger = world.cloudflare.ledger();
+    let scopes = [world.scope(), neighbour.scope().clone()];
+    let refused = ledger.all().iter().filter(|exchange| exchange.status == Some(409)).count();
+    let reached = usize::from(behaviour.lock == LockReach::Account);
+    assert_eq!(
+        refused, reached,
+        "the later one is refused where the lock reaches it, and waits long enough:\n{ledger}"
+    );
+    for scope in &scopes {
+        assert_eq!(ledger.accepted_puts(scope).len(), 1, "{ledger}");
     }
+    assert_eq!(neighbour.get("www.example.org"), Some((true, false)));
+    assert_eq!(world.remote.get("www.example.com"), Some((true, false)));
 }
 
-#[tokio::test]
-async fn objects_with_different_credentials_share_no_request_and_one_refusal_harms_nobody_else() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        let other = "cfut_1111111111111111111111111111111";
-        world.cloudflare.token(other).named("other").may_read(world.remote.scope());
-        world.fixture.apply(&world.fixture.secret("other", "token", other)).await.unwrap();
-        world.fixture.apply(&world.fixture.secret("same", "token", TOKEN)).await.unwrap();
-        for (object, secret) in [("one", "cloudflare"), ("two", "same"), ("three", "other")] {
-            let manifest = world.fixture.settings(object).credential(secret, "token");
-            world.fixture.apply(&manifest.hostname(&format!("{object}.example.com"), true).build()).await.unwrap();
-        }
-        world.until_ready("one").await;
-        world.until_ready("two").await;
-        let refused = |object: &serde_json::Value| {
-            condition(object, "Stalled").is_some_and(|stalled| stalled["reason"] != "HostnameConflict")
-        };
-        world.fixture.until("three", "refused", refused).await.unwrap();
-        for put in world.ledger().puts(&world.scope()) {
-            assert!(semantics == Semantics::Replace || put.settings().len() == 1, "{put}");
-        }
-        assert!(world.cloudflare.ledger().overlapping_puts().is_empty());
-        world.until_ready("one").await;
-        world.until_ready("two").await;
-    }
+async fn the_first_holder_keeps_a_hostname_and_the_next_gets_it_when_it_lets_go(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    world.apply("holder", &[("shared.example.com", true)]).await;
+    world.until_ready("holder").await;
+    world.apply("waiter", &[("shared.example.com", false), ("own.example.com", true)]).await;
+    let served = |object: &Value| {
+        let ready = condition(object, "Ready");
+        ready.is_some_and(|ready| ready["reason"] == "HostnameConflict") && object["status"]["summary"] == "1/2"
+    };
+    let object = world.fixture.until("waiter", "its other hostname is served", served).await.unwrap();
+    assert!(condition(&object, "Conflicted").is_some() && condition(&object, "Stalled").is_some());
+    let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("shared.example.com belongs to holder"), "{message}");
+    assert_eq!(world.remote.get("shared.example.com"), Some((true, false)));
+
+    // Let go by an edit, and taken back by another.
+    world.apply("holder", &[("else.example.com", true)]).await;
+    world.until_ready("waiter").await;
+    assert_eq!(world.remote.get("shared.example.com"), None);
+    world.apply("holder", &[("shared.example.com", true)]).await;
+    world.until_reason("holder", "HostnameConflict").await;
+    // Let go by deletion.
+    world.fixture.delete("waiter").await.unwrap();
+    world.until_ready("holder").await;
+    assert_eq!(world.remote.get("shared.example.com"), Some((true, false)));
 }
 
-#[tokio::test]
-async fn nobody_keeps_a_hostname_from_others_with_a_credential_that_is_refused() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_222222222222222222222222222")).await.unwrap();
-        let squatter = world.fixture.settings("a-squatter").credential("bad", "token");
-        world.fixture.apply(&squatter.hostname("mine.example.com", false).build()).await.unwrap();
-        world.until_reason("a-squatter", "AuthenticationFailed").await;
-        world.apply("owner", &[("mine.example.com", true)]).await;
-        world.until_ready("owner").await;
+async fn objects_with_different_credentials_share_no_request_and_one_refusal_harms_nobody_else(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    let other = "cfut_1111111111111111111111111111111";
+    world.cloudflare.token(other).named("other").may_read(world.remote.scope());
+    world.fixture.apply(&world.fixture.secret("other", "token", other)).await.unwrap();
+    world.fixture.apply(&world.fixture.secret("same", "token", TOKEN)).await.unwrap();
+    for (object, secret) in [("one", "cloudflare"), ("two", "same"), ("three", "other")] {
+        let manifest = world.fixture.settings(object).credential(secret, "token");
+        world.fixture.apply(&manifest.hostname(&format!("{object}.example.com"), true).build()).await.unwrap();
     }
+    world.until_ready("one").await;
+    world.until_ready("two").await;
+    let refused =
+        |object: &Value| condition(object, "Stalled").is_some_and(|stalled| stalled["reason"] != "HostnameConflict");
+    world.fixture.until("three", "refused", refused).await.unwrap();
+    for put in world.ledger().puts(&world.scope()) {
+        // Under replace a body also carries what is listed already.
+        assert!(behaviour.replaces() || put.settings().len() == 1, "{put}");
+    }
+    world.until_ready("one").await;
+    world.until_ready("two").await;
 }
 
-#[tokio::test]
-async fn one_bad_hostname_among_many_is_found_by_halving_and_holds_up_nobody() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        let mut manifest = world.fixture.settings("many").hostname("bad.elsewhere.org", true);
-        for n in 0..199 {
-            manifest = manifest.hostname(&format!("h{n}.example.com"), true);
-        }
-        world.fixture.apply(&manifest.build()).await.unwrap();
-        let object = world.until_reason("many", "HostnameNotInScope").await;
-        let object = if object["status"]["summary"] == "199/200" {
-            object
-        } else {
-            world.fixture.until("many", "199 in sync", |object| object["status"]["summary"] == "199/200").await.unwrap()
-        };
-        let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
-        assert!(message.starts_with("bad.elsewhere.org: "), "{message}");
-        let puts = world.ledger().puts(&world.scope()).len();
-        assert!(semantics == Semantics::Replace || puts <= 2 * 8 + 2, "{puts} writes for 200 entries");
-        let rejected: BTreeSet<_> = object["status"]["hostnames"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|hostname| hostname["state"] == "Rejected")
-            .map(|hostname| hostname["hostname"].as_str().unwrap())
-            .collect();
-        assert_eq!(rejected, BTreeSet::from(["bad.elsewhere.org"]));
-    }
+async fn nobody_keeps_a_hostname_from_others_with_a_credential_that_is_refused(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_222222222222222222222222222")).await.unwrap();
+    let squatter = world.fixture.settings("a-squatter").credential("bad", "token");
+    world.fixture.apply(&squatter.hostname("mine.example.com", false).build()).await.unwrap();
+    world.until_reason("a-squatter", "AuthenticationFailed").await;
+    world.apply("owner", &[("mine.example.com", true)]).await;
+    world.until_ready("owner").await;
 }
 
-#[tokio::test]
-async fn a_busy_scope_is_probed_by_one_and_not_by_each_credential() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        world.fixture.apply(&world.fixture.secret("same", "token", TOKEN)).await.unwrap();
-        world.remote.lock_for(std::time::Duration::from_secs(4));
-        for (object, secret) in [("one", "cloudflare"), ("two", "same")] {
-            let manifest = world.fixture.settings(object).credential(secret, "token");
-            world.fixture.apply(&manifest.hostname(&format!("{object}.example.com"), true).build()).await.unwrap();
-            world.until_reason(object, "RemoteBusy").await;
-        }
-        world.until_ready("one").await;
-        world.until_ready("two").await;
-        let ledger = world.ledger();
-        let refused = ledger.puts(&world.scope()).iter().filter(|put| put.status == Some(409)).count();
-        // The second object is tried at once when it comes; from then on one of them knocks for both.
-        assert!(refused <= 3, "{refused} knocks in four seconds");
+async fn one_bad_hostname_among_many_is_found_by_halving_and_holds_up_nobody(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    let mut manifest = world.fixture.settings("many").hostname("bad.elsewhere.org", true);
+    for n in 0..199 {
+        manifest = manifest.hostname(&format!("h{n}.example.com"), true);
     }
+    world.fixture.apply(&manifest.build()).await.unwrap();
+    let object = world.until_reason("many", "HostnameNotInScope").await;
+    let object = if object["status"]["summary"] == "199/200" {
+        object
+    } else {
+        world.fixture.until("many", "199 in sync", |object| object["status"]["summary"] == "199/200").await.unwrap()
+    };
+    let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("bad.elsewhere.org: "), "{message}");
+    let puts = world.ledger().puts(&world.scope()).len();
+    assert!(behaviour.replaces() || puts <= 2 * 8 + 2, "{puts} writes for 200 entries");
+    let rejected: BTreeSet<_> = object["status"]["hostnames"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|hostname| hostname["state"] == "Rejected")
+        .map(|hostname| hostname["hostname"].as_str().unwrap())
+        .collect();
+    assert_eq!(rejected, BTreeSet::from(["bad.elsewhere.org"]));
 }
 
-#[tokio::test]
-async fn who_keeps_changing_a_hostname_back_is_reported_and_not_fought_for_ever() {
-    for semantics in BOTH {
-        let world = under(semantics).await;
-        world.apply("fought", &[("fought.example.com", true)]).await;
-        world.until_ready("fought").await;
-        let stalled = async || {
-            let object = world.fixture.get("fought").await.unwrap().unwrap();
-            condition(&object, "Ready").is_some_and(|ready| ready["reason"] == "ForeignWriter")
-        };
-        // Somebody changes it back as soon as it is repaired.
-        let mut changes = 0;
-        while !stalled().await {
-            if world.remote.get("fought.example.com").is_some() {
-                world.remote.set("fought.example.com", false, false);
-                changes += 1;
-                world.look_without_asking().await;
-            }
-            assert!(changes <= 5, "changed back {changes} times and still repaired");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        let ledger = world.ledger();
-        let named =
-            |put: &&&harness::cloudflare::Exchange| put.settings().iter().any(|entry| entry.0 == "fought.example.com");
-        let writes = ledger.puts(&world.scope()).iter().filter(named).count();
-        assert!(semantics == Semantics::Replace || writes == 1 + 3, "{writes}");
-        let object = world.until_reason("fought", "ForeignWriter").await;
-        assert!(condition(&object, "Stalled").is_some() && condition(&object, "Drifted").is_some());
-        assert_eq!(world.remote.get("fought.example.com"), None, "it is left alone");
-        let again = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "again"}}});
-        world.fixture.patch("fought", &again).await.unwrap();
-        world.until_ready("fought").await;
+async fn a_busy_scope_is_probed_by_one_and_not_by_each_credential(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    world.fixture.apply(&world.fixture.secret("same", "token", TOKEN)).await.unwrap();
+    world.remote.lock_for(std::time::Duration::from_secs(4));
+    for (object, secret) in [("one", "cloudflare"), ("two", "same")] {
+        let manifest = world.fixture.settings(object).credential(secret, "token");
+        world.fixture.apply(&manifest.hostname(&format!("{object}.example.com"), true).build()).await.unwrap();
+        world.until_reason(object, "RemoteBusy").await;
     }
+    world.until_ready("one").await;
+    world.until_ready("two").await;
+    let ledger = world.ledger();
+    // Until the lock of the other client ends; each accepted write brings a short one of its own.
+    let refused = ledger.puts(&world.scope()).iter().take_while(|put| put.status == Some(409)).count();
+    // The second object is tried at once when it comes; from then on one of them knocks for both.
+    assert!(refused <= 3, "{refused} knocks in four seconds");
+}
+
+async fn who_keeps_changing_a_hostname_back_is_reported_and_not_fought_for_ever(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    // First, so that under replace no write of the operator itself removes the other one later.
+    world.look_without_asking().await;
+    world.until_ready("bystander").await;
+    world.apply("fought", &[("fought.example.com", true)]).await;
+    world.until_ready("fought").await;
+    world.until_ready("bystander").await;
+    let mark = world.cloudflare.ledger().mark();
+    for repairs in 1..=3 {
+        world.remote.set("fought.example.com", false, false);
+        world.look_without_asking().await;
+        let repaired = || world.remote.get("fought.example.com").is_some();
+        world.cloudflare.until(&format!("repair {repairs}"), PATIENCE, repaired).await.unwrap();
+        // Changed back as soon as the operator may have seen the repair.
+        world.until_seen().await;
+    }
+    world.remote.set("fought.example.com", false, false);
+    world.look_without_asking().await;
+    let object = world.until_reason("fought", "ForeignWriter").await;
+    assert!(condition(&object, "Stalled").is_some() && condition(&object, "Drifted").is_some());
+    assert_eq!(world.remote.get("fought.example.com"), None, "it is left alone");
+    let ledger = world.ledger().since(mark);
+    assert_eq!(ledger.accepted_puts(&world.scope()).len(), 3, "{ledger}");
+    world.ask_for_a_look("fought", "again").await;
+    world.until_ready("fought").await;
 }

@@ -6,7 +6,14 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{
+    behaviour::{Behaviour, scenarios},
+    world::World,
+};
+
+scenarios! { under_every_behaviour:
+    a_busy_remote_is_waited_for,
+}
 
 /// An object whose first look is refused in this way.
 async fn refused(fault: impl Into<Fault>, reason: &str) -> (World, Value) {
@@ -27,8 +34,7 @@ async fn a_revoked_token_shows_its_code_and_heals() {
     world.apply("admin", &[("admin.example.com", true)]).await;
     world.until_ready("admin").await;
     world.token.revoke();
-    let look = |value: &str| json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": value}}});
-    world.fixture.patch("admin", &look("1")).await.unwrap();
+    world.ask_for_a_look("admin", "1").await;
     let object = world.until_reason("admin", "AuthenticationFailed").await;
     assert!(condition(&object, "Stalled").is_some() && condition(&object, "Reconciling").is_none());
     assert!(code(&object).is_i64());
@@ -36,14 +42,13 @@ async fn a_revoked_token_shows_its_code_and_heals() {
     let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("Secret") && message.contains(&code(&object).to_string()), "{message}");
     world.token.restore();
-    world.fixture.patch("admin", &look("2")).await.unwrap();
+    world.ask_for_a_look("admin", "2").await;
     let object = world.until_ready("admin").await;
     assert!(object["status"]["lastResponse"].get("errors").is_none());
 }
 
-#[tokio::test]
-async fn a_busy_remote_is_waited_for() {
-    let world = World::new().await;
+async fn a_busy_remote_is_waited_for(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
     world.remote.lock_for(std::time::Duration::from_secs(3));
     world.apply("busy", &[("busy.example.com", true)]).await;
     let object = world.until_reason("busy", "RemoteBusy").await;
@@ -112,9 +117,7 @@ async fn a_hostname_outside_the_zone_is_named_and_not_tried_again() {
     assert!(condition(&object, "Stalled").is_some());
     assert_eq!(code(&object), 12036);
     assert_eq!(object["status"]["hostnames"][0]["state"], "Rejected");
-    let look = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": "1"}}});
-    world.fixture.patch("outside", &look).await.unwrap();
-    world.fixture.until("outside", "look", |object| object["status"]["lastHandledReconcileAt"] == "1").await.unwrap();
+    world.look("outside").await;
     assert_eq!(world.ledger().puts(&world.scope()).len(), 1, "a refused entry costs nothing later");
     let object = world.until_reason("outside", "HostnameNotInScope").await;
     assert_eq!(code(&object), 12036, "what was refused stays in view");

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use harness::{
-    cloudflare::{Cloudflare, Credential, Ledger, Remote, Scope},
+    cloudflare::{Cloudflare, Credential, Exchange, Ledger, Remote, Scope},
     control_plane::ControlPlane,
-    fixture::{self, Fixture},
+    fixture::{self, Fixture, PATIENCE},
     operator::{Builder, Operator},
 };
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::behaviour::Behaviour;
 
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
 pub(crate) const DOMAIN: &str = "example.com";
@@ -30,6 +32,13 @@ impl World {
     /// Everything in place, the Secret too, and the operator ready.
     pub(crate) async fn new() -> Self {
         Self::with(|operator| operator).await
+    }
+
+    /// The same where the remote behaves like this.
+    pub(crate) async fn under(behaviour: Behaviour) -> Self {
+        let world = Self::new().await;
+        world.cloudflare.switch(|switches| behaviour.turn(switches));
+        world
     }
 
     /// The same with an operator that was told more.
@@ -91,6 +100,14 @@ impl World {
         self.ledger().all().iter().map(|exchange| exchange.method.clone()).collect()
     }
 
+    /// The same without how often it looked: several reads in a row, of which the first may have been too early to show the
+    /// write before it, count as one.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        let mut methods = self.methods();
+        methods.dedup_by(|next, former| next == "GET" && former == "GET");
+        methods
+    }
+
     /// Applies an object that wants the given hostnames forwarded or not.
     pub(crate) async fn apply(&self, name: &str, settings: &[(&str, bool)]) -> Value {
         let manifest = settings.iter().fold(self.fixture.settings(name), |manifest, (hostname, forwarding)| {
@@ -105,13 +122,34 @@ impl World {
         self.fixture.until(name, "deleting", deleting).await.unwrap();
     }
 
+    /// Asks for a look now, by this value of the annotation.
+    pub(crate) async fn ask_for_a_look(&self, name: &str, value: &str) {
+        let look = json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": value}}});
+        self.fixture.patch(name, &look).await.unwrap();
+    }
+
+    /// Asks for a look now, and waits until the status says that it was done.
+    pub(crate) async fn look(&self, name: &str) -> Value {
+        let value = fixture::random_id();
+        self.ask_for_a_look(name, &value).await;
+        let looked = |object: &Value| object["status"]["lastHandledReconcileAt"] == value;
+        self.fixture.until(name, "looked", looked).await.unwrap()
+    }
+
     /// Has the zone looked at by way of a second object, so that the first one is not asked for anything.
     pub(crate) async fn look_without_asking(&self) {
-        let look = serde_json::json!({"metadata": {"annotations": {"cloudflare-mtls.dev/reconcile-at": fixture::random_id()}}});
         if self.fixture.get("bystander").await.unwrap().is_none() {
             self.apply("bystander", &[("bystander.example.com", true)]).await;
         }
-        self.fixture.patch("bystander", &look).await.unwrap();
+        self.ask_for_a_look("bystander", &fixture::random_id()).await;
+    }
+
+    /// The operator has read the list as it is now.
+    pub(crate) async fn until_seen(&self) {
+        let mark = self.cloudflare.ledger().mark();
+        self.look_without_asking().await;
+        let read = || self.ledger().since(mark).gets(&self.scope()).iter().any(|get| get.end_us.is_some());
+        self.cloudflare.until("a look", PATIENCE, read).await.unwrap();
     }
 
     pub(crate) async fn until_ready(&self, name: &str) -> Value {
@@ -120,6 +158,19 @@ impl World {
 
     pub(crate) async fn until_reason(&self, name: &str, reason: &str) -> Value {
         self.fixture.until_condition(name, "Ready", "False", reason).await.unwrap()
+    }
+}
+
+/// What no scenario may end with: two writes of the operator to one scope that were under way at the same time.
+impl Drop for World {
+    fn drop(&mut self) {
+        let by_operator = |exchange: &Exchange| {
+            exchange.user_agent.as_deref().is_some_and(|agent| agent.starts_with("cloudflare-mtls-operator/"))
+        };
+        let ledger = self.cloudflare.ledger().filtered(by_operator);
+        if !std::thread::panicking() {
+            assert!(ledger.overlapping_puts().is_empty(), "two PUTs under way at the same time:\n{ledger}");
+        }
     }
 }
 

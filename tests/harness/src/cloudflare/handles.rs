@@ -11,7 +11,7 @@ use super::codes::Refusal;
 use super::fault::Waiting;
 use super::scope::{Scope, Setting};
 use super::server::Shared;
-use super::switches::{LockReach, Switches};
+use super::switches::Switches;
 
 /// The remote side of one scope: what other people do to it, without requests.
 #[derive(Debug, Clone)]
@@ -94,14 +94,17 @@ impl Remote {
         Some((entry.client_certificate_forwarding, entry.china_network))
     }
 
-    /// Locks the scope as another client's change does: PUTs are refused with 409 for this long.
+    /// Locks the scope, or where [`Switches::lock`] says so its whole account, as another client's change does: PUTs are
+    /// refused with 409 for this long.
     pub fn lock_for(&self, duration: Duration) {
-        self.shared.lock().store.lock(&self.scope, Instant::now() + duration, LockReach::Scope);
+        let mut inner = self.shared.lock();
+        let reach = inner.switches_of(Some(&self.scope)).lock;
+        inner.store.lock(&self.scope, Instant::now() + duration, reach);
     }
 
     /// Ends a lock that [`Remote::lock_for`] took.
     pub fn unlock(&self) {
-        self.shared.lock().store.lock(&self.scope, Instant::now(), LockReach::Scope);
+        self.lock_for(Duration::ZERO);
     }
 
     /// Whether nothing is still to be applied and no lock is held in the account.

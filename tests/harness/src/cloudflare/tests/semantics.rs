@@ -108,12 +108,16 @@ async fn the_lock_can_reach_over_the_account_or_nobody() -> Outcome {
 }
 
 #[tokio::test]
-async fn another_client_locks_a_scope() -> Outcome {
+async fn another_client_locks_a_scope_or_its_account() -> Outcome {
     let world = World::start().await?;
     world.zone.lock_for(Duration::from_secs(60));
     assert_eq!(sent(world.put(world.zone.scope(), &[("a.example.com", true, false)])).await?.0, 409);
+    assert_eq!(sent(world.put(world.other.scope(), &[("a.example.org", true, false)])).await?.0, 202);
     world.zone.unlock();
     assert_eq!(sent(world.put(world.zone.scope(), &[("a.example.com", true, false)])).await?.0, 202);
+    world.cloudflare.switch(|switches| switches.lock = LockReach::Account);
+    world.zone.lock_for(Duration::from_secs(60));
+    assert_eq!(sent(world.put(world.other.scope(), &[("a.example.org", true, false)])).await?.0, 409);
     Ok(())
 }
 
