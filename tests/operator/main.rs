@@ -2,6 +2,7 @@
 
 // A failed expectation is how a test fails; the helpers here are tests too, though not marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::print_stdout, reason = "what was measured, for who runs a test with --nocapture")]
 
 mod answers;
 mod behaviour;
@@ -10,6 +11,7 @@ mod crd;
 mod demo;
 mod guard;
 mod journey;
+mod large;
 mod objects;
 mod program;
 mod properties;
