@@ -13,6 +13,7 @@ pub use spec::{
     ApiTokenSource, CredentialSource, DeletionPolicy, GlobalApiKeySource, HostnameSetting, MtlsHostnameSettings,
     MtlsHostnameSettingsSpec, SecretKeyRef, SyncMode,
 };
+pub(crate) use status::WHOLE_LIST;
 pub use status::{
     ErrorSource, Flags, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ResponseMessage,
 };

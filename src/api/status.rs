@@ -21,7 +21,8 @@ pub struct MtlsHostnameSettingsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
 
-    /// `Ready` always; `Reconciling`, `Stalled`, `Conflicted`, `Drifted` and `Suspended` only while true.
+    /// `Ready` always; `Reconciling`, `Stalled`, `Conflicted`, `Drifted` and `Suspended` only while true; `WholeList` since
+    /// Cloudflare was seen to replace the list: every write to the zone or account carries all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -35,6 +36,9 @@ pub struct MtlsHostnameSettingsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_response: Option<LastResponse>,
 }
+
+/// Type of the condition that remembers, across restarts, that writes replace the remote list.
+pub(crate) const WHOLE_LIST: &str = "WholeList";
 
 /// One hostname of the object.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,14 +31,20 @@ enum Written {
 
 impl ScopeTask {
     pub(super) async fn round(&mut self, at: &Arc<CredentialRef>, credential: &Credential) {
+        // A crowd that is already on its way becomes part of this batch; a single change finds nobody to wait for. Where
+        // bodies carry the whole list, the read comes after the wait: what others add between read and write is lost.
+        if self.guard.replaces() {
+            self.context.scopes.quiet().await;
+        }
         let Some(damaged) = self.look(at, credential).await else { return };
         if damaged {
             self.answer(at);
-        } else if !self.guard.has_lost() {
+        } else if !self.guard.has_harmed() {
             self.view(at).alarm = false;
         }
-        // A crowd that is already on its way becomes part of this batch; a single change finds nobody to wait for.
-        self.context.scopes.quiet().await;
+        if !self.guard.replaces() {
+            self.context.scopes.quiet().await;
+        }
         let mut refusals = 0;
         loop {
             self.drain();
@@ -73,7 +79,7 @@ impl ScopeTask {
 
     /// Whether this group has to put back what a write of ours has removed.
     fn mends(&self, at: &Arc<CredentialRef>) -> bool {
-        self.guard.has_lost() && self.members(at).any(|wish| wish.spec.mode != SyncMode::Observe)
+        self.guard.has_harmed() && self.members(at).any(|wish| wish.spec.mode != SyncMode::Observe)
     }
 
     /// Reads the list. `Some(true)` when it shows that a write of ours removed what it did not name; `None` when the
@@ -96,6 +102,7 @@ impl ScopeTask {
                 let list = view.remote.as_ref()?;
                 let damaged = self.guard.check(list, landed, |hostname| domains.holds(hostname));
                 view.alarm |= damaged;
+                view.whole_list = self.guard.replaces();
                 if damaged {
                     warn!(scope = %self.scope, "a write removed entries that it did not name: the list is put back");
                 }

@@ -155,6 +155,9 @@ impl ScopeTask {
         if let Some((shared, _)) = self.groups.get_key_value(&wish.spec.credential) {
             wish.spec.credential = shared.clone();
         }
+        if wish.whole_list {
+            self.guard.remember_replacing();
+        }
         let at = wish.spec.credential.clone();
         let left = former.map(|former| former.spec.credential.clone()).filter(|left| *left != at);
         let suspended = wish.spec.suspend;

@@ -1,10 +1,10 @@
 //! The guard: what a write of ours did to entries that it did not name, and what every body carries from then on.
 //!
 //! The API is understood to merge a PUT into the list, hostname by hostname, but nobody promises that. If it replaced the
-//! list, everything unnamed would vanish at once; so that is what is looked for. When some unnamed entries vanish while
-//! others stay, the list was merged and somebody else removed them: they are left alone. When all of them vanish, it was
-//! the write, and they are put back. Undecidable remains the moment in which somebody else removes the last unnamed
-//! entries just while a write of ours is under way: they are then put back once too often.
+//! list, everything unnamed would vanish at once; so that is what is looked for. When some unnamed entries vanish or change
+//! while others stay, the list was merged and somebody else edited them: they are left alone. When none of them is as it
+//! was, it was the write, and they are put back. Undecidable remains the moment in which somebody else removes the last
+//! unnamed entries just while a write of ours is under way: they are then put back once too often.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Guard {
     watched: Option<Watched>,
-    lost: RemoteList,
+    harmed: BTreeMap<String, Harm>,
     replaces: bool,
+}
+
+/// What a write of ours did to an entry that it did not name.
+#[derive(Debug)]
+struct Harm {
+    was: Flags,
+    /// `None` when it vanished.
+    left: Option<Flags>,
 }
 
 /// A write whose effect is not seen yet.
@@ -40,7 +48,8 @@ impl Guard {
     ) -> BTreeMap<String, Flags> {
         let mut body = BTreeMap::new();
         if self.replaces {
-            let listed = remote.into_iter().flatten().chain(&self.lost).filter(|(hostname, _)| ours(hostname));
+            let harmed = self.harmed.iter().map(|(hostname, harm)| (hostname, &harm.was));
+            let listed = remote.into_iter().flatten().chain(harmed).filter(|(hostname, _)| ours(hostname));
             body.extend(listed.map(|(hostname, flags)| (hostname.clone(), *flags)));
         }
         body.extend(entries.iter().map(|(hostname, flags)| (hostname.as_str().to_owned(), *flags)));
@@ -58,24 +67,41 @@ impl Guard {
     /// Compares a list that was just read with the one before the last write, once that write has `landed`. True when the
     /// write has removed what it did not name.
     pub fn check(&mut self, list: &RemoteList, landed: bool, ours: impl Fn(&str) -> bool) -> bool {
-        // What is listed again is not lost, whoever put it there.
-        self.lost.retain(|hostname, _| !list.contains_key(hostname));
+        // What is not as the write left it is no longer harmed, whoever dealt with it.
+        self.harmed.retain(|hostname, harm| list.get(hostname).copied() == harm.left);
         let Some(watched) = self.watched.take_if(|_| landed) else { return false };
         let unnamed =
             watched.before.into_iter().filter(|(hostname, _)| !watched.named.contains(hostname) && ours(hostname));
-        let (kept, vanished): (RemoteList, RemoteList) = unnamed.partition(|(hostname, _)| list.contains_key(hostname));
-        if vanished.is_empty() || !kept.is_empty() {
+        let (kept, harmed): (RemoteList, RemoteList) =
+            unnamed.partition(|(hostname, flags)| list.get(hostname) == Some(flags));
+        // One entry alone that has other flags now was edited: whoever replaces a list leaves nothing of it.
+        let edited = harmed.len() == 1 && harmed.keys().all(|hostname| list.contains_key(hostname));
+        if harmed.is_empty() || !kept.is_empty() || edited {
             return false;
         }
         self.replaces = true;
-        self.lost.extend(vanished);
+        self.harmed.extend(harmed.into_iter().map(|(hostname, was)| {
+            let left = list.get(&hostname).copied();
+            (hostname, Harm { was, left })
+        }));
         true
+    }
+
+    /// Whether every body carries the whole list.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.replaces
+    }
+
+    /// Takes in what an earlier process has found out.
+    pub fn remember_replacing(&mut self) {
+        self.replaces = true;
     }
 
     /// Whether entries wait to be put back.
     #[must_use]
-    pub fn has_lost(&self) -> bool {
-        !self.lost.is_empty()
+    pub fn has_harmed(&self) -> bool {
+        !self.harmed.is_empty()
     }
 }
 
@@ -123,7 +149,7 @@ mod tests {
     #[test]
     fn under_merge_only_what_must_change_is_named() {
         let (guard, damaged) = after(&["f.example.com"], &["a.example.com"], &["a.example.com", "f.example.com"]);
-        assert!(!damaged && !guard.has_lost());
+        assert!(!damaged && !guard.has_harmed());
         let body = guard.body(Some(&list(&["f.example.com"])), &entries(&["b.example.com"]), all);
         assert_eq!(body.keys().collect::<Vec<_>>(), ["b.example.com"]);
     }
@@ -131,11 +157,11 @@ mod tests {
     #[test]
     fn when_all_that_was_not_named_vanishes_it_is_put_back_and_bodies_are_whole_from_then_on() {
         let (mut guard, damaged) = after(&["f.example.com", "g.example.com"], &["a.example.com"], &["a.example.com"]);
-        assert!(damaged && guard.has_lost());
+        assert!(damaged && guard.has_harmed());
         let body = guard.body(Some(&list(&["a.example.com"])), &entries(&[]), all);
         assert_eq!(body, list(&["a.example.com", "f.example.com", "g.example.com"]));
         guard.check(&body, true, all);
-        assert!(!guard.has_lost());
+        assert!(!guard.has_harmed());
         assert_eq!(guard.body(Some(&body), &entries(&["b.example.com"]), all).len(), 4);
     }
 
@@ -143,7 +169,34 @@ mod tests {
     fn what_somebody_else_removed_beside_the_write_is_not_put_back() {
         let before = ["f.example.com", "g.example.com"];
         let (guard, damaged) = after(&before, &["a.example.com"], &["a.example.com", "g.example.com"]);
-        assert!(!damaged && !guard.has_lost());
+        assert!(!damaged && !guard.has_harmed());
+    }
+
+    #[test]
+    fn entries_that_all_change_beside_the_write_are_put_back_until_somebody_deals_with_them() {
+        let (chosen, mangled) = (ON, Flags { client_certificate_forwarding: false, china_network: true });
+        let all_changed =
+            |names: &[&str], flags| -> RemoteList { names.iter().map(|name| ((*name).to_owned(), flags)).collect() };
+        let names = ["f.example.com", "g.example.com"];
+        let mut guard = Guard::default();
+        guard.wrote(Some(&list(&names)), &list(&["a.example.com"]));
+        assert!(guard.check(&all_changed(&names, mangled), true, all));
+        assert_eq!(guard.body(Some(&all_changed(&names, mangled)), &entries(&[]), all), list(&names));
+        // One of them is removed by its owner meanwhile: that stands.
+        let seen = all_changed(&names[..1], mangled);
+        guard.check(&seen, true, all);
+        assert_eq!(guard.body(Some(&seen), &entries(&[]), all), all_changed(&names[..1], chosen));
+        guard.check(&list(&names[..1]), true, all);
+        assert!(!guard.has_harmed());
+    }
+
+    #[test]
+    fn a_single_entry_with_other_flags_was_edited_by_somebody_else() {
+        let mut guard = Guard::default();
+        guard.wrote(Some(&list(&["f.example.com"])), &list(&["a.example.com"]));
+        let edited = BTreeMap::from([("f.example.com".to_owned(), Flags { china_network: true, ..ON })]);
+        assert!(!guard.check(&edited, true, all));
+        assert!(!guard.replaces() && !guard.has_harmed());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use litemap::LiteMap;
 use super::outcome::Report;
 use crate::api::{
     DeletionPolicy, Flags, Hostname, HostnameState, HostnameStatus, MtlsHostnameSettingsStatus, ObjectKey, SyncMode,
-    ValidSpec,
+    ValidSpec, WHOLE_LIST,
 };
 
 /// UID of an object; cheap to clone.
@@ -41,6 +41,8 @@ pub struct Wish {
     /// Hostnames that were let go under `deletionPolicy: Reset`: both flags are turned off, unless somebody else lists
     /// them. Derived from the status each time, so that no crash loses them.
     pub tombstones: BTreeSet<Hostname>,
+    /// Whether the status remembers that a write replaces the remote list.
+    pub whole_list: bool,
     /// Whether the object is being deleted and waits for its tombstones. It lists nothing any more.
     pub leaving: bool,
 }
@@ -80,8 +82,20 @@ impl Wish {
         let uid = uid.into();
         // An annotation that was taken away asks for nothing, and what was acknowledged stays acknowledged.
         let reconcile_at = reconcile_at.or_else(|| status.last_handled_reconcile_at.clone());
-        let leaving = false;
-        Self { key, uid, generation, created, spec, applied, previous, reconcile_at, tombstones, leaving }
+        let whole_list = status.conditions.iter().any(|condition| condition.type_ == WHOLE_LIST);
+        Self {
+            key,
+            uid,
+            generation,
+            created,
+            spec,
+            applied,
+            previous,
+            reconcile_at,
+            tombstones,
+            whole_list,
+            leaving: false,
+        }
     }
 
     /// The last wish of an object that is being deleted under `deletionPolicy: Reset`: that nothing is left of it. It is

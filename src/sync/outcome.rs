@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{
         Class, Flags, Hostname, HostnameState, HostnameStatus, LastResponse, MtlsHostnameSettingsStatus, ObjectKey,
-        Reason, SyncMode,
+        Reason, SyncMode, WHOLE_LIST,
     },
     cloudflare::RemoteList,
 };
@@ -45,6 +45,8 @@ pub struct Report {
     pub response: Option<Arc<LastResponse>>,
     /// The value of the annotation that this report answers.
     pub handled_reconcile_at: Option<String>,
+    /// Whether every write to the scope carries the whole list, as far as this report knows.
+    pub whole_list: bool,
     /// Whether an object that is being deleted may go.
     pub released: bool,
 }
@@ -96,6 +98,7 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
         hostnames,
         response: response.or_else(|| view.response.clone()),
         handled_reconcile_at: wish.reconcile_at.clone(),
+        whole_list: view.whole_list || wish.whole_list,
         released,
     }
 }
@@ -339,6 +342,7 @@ fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reas
         hostnames: carried_over(wish, &previous.hostnames),
         response: previous.last_response.clone().map(Arc::new),
         handled_reconcile_at: wish.reconcile_at.clone(),
+        whole_list: wish.whole_list,
         released: false,
     }
 }
@@ -374,6 +378,7 @@ pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSetti
         hostnames: previous.hostnames.clone().into(),
         response: previous.last_response.clone().map(Arc::new),
         handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
+        whole_list: previous.conditions.iter().any(|condition| condition.type_ == WHOLE_LIST),
         released: false,
     }
 }
@@ -384,7 +389,7 @@ pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHo
     let has = |state: HostnameState| report.hostnames.iter().any(|hostname| hostname.state == state);
     let class = report.reason.class();
     let ready = if class == Class::Ready { "True" } else { "False" };
-    let mut conditions = vec![("Ready", ready)];
+    let mut conditions = vec![("Ready", ready, report.reason, report.message.as_str())];
     let more = [
         ("Reconciling", class == Class::Reconciling),
         ("Stalled", class == Class::Stalled),
@@ -392,14 +397,19 @@ pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHo
         ("Drifted", has(HostnameState::Drifted)),
         ("Suspended", report.reason == Reason::Suspended),
     ];
-    conditions.extend(more.iter().filter(|(_, holds)| *holds).map(|(kind, _)| (*kind, "True")));
-    let condition = |(kind, value): (&str, &str)| {
+    let held = more.iter().filter(|(_, holds)| *holds);
+    conditions.extend(held.map(|(kind, _)| (*kind, "True", report.reason, report.message.as_str())));
+    if report.whole_list {
+        let text = "Cloudflare was seen to replace the list of this zone or account: every write carries all of it";
+        conditions.push((WHOLE_LIST, "True", Reason::UnexpectedRemoteChange, text));
+    }
+    let condition = |(kind, value, reason, message): (&str, &str, Reason, &str)| {
         let since = previous.iter().find(|old| old.type_ == kind && old.status == value);
         Condition {
             type_: kind.to_owned(),
             status: value.to_owned(),
-            reason: report.reason.as_str().to_owned(),
-            message: report.message.clone(),
+            reason: reason.as_str().to_owned(),
+            message: message.to_owned(),
             observed_generation: Some(report.generation),
             last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
         }

@@ -41,6 +41,8 @@ pub struct View {
     /// A write through this credential removed entries that it did not name, and a later round has not yet found
     /// everything in its place.
     pub alarm: bool,
+    /// Whether every write carries the whole list.
+    pub whole_list: bool,
     /// The last answer.
     pub response: Option<Arc<LastResponse>>,
 }

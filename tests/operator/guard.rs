@@ -2,7 +2,7 @@
 
 use harness::{
     cloudflare::{Effect, Fault},
-    fixture::PATIENCE,
+    fixture::{PATIENCE, condition},
 };
 
 use crate::{
@@ -18,6 +18,7 @@ scenarios! { under_every_behaviour:
 
 scenarios! { under_replace:
     what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_again,
+    a_restart_does_not_forget_that_writes_replace_the_list,
 }
 
 scenarios! { under_merge:
@@ -66,6 +67,26 @@ async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_ag
     for put in ledger.puts(&world.scope()) {
         let named: Vec<String> = put.settings().into_iter().map(|entry| entry.0).collect();
         assert!(FOREIGN.iter().all(|foreign| named.iter().any(|name| name == foreign)), "{put}");
+    }
+}
+
+async fn a_restart_does_not_forget_that_writes_replace_the_list(behaviour: Behaviour) {
+    let mut world = with_foreign_entries(behaviour).await;
+    world.apply("first", &[("first.example.com", true)]).await;
+    let object = world.until_ready("first").await;
+    let message = condition(&object, "WholeList").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("every write carries all of it"), "{message}");
+    world.restart().await;
+    let mark = world.cloudflare.ledger().mark();
+    // Neither does another object, nor a generation that is only looked at.
+    world.apply("second", &[("second.example.com", true)]).await;
+    world.until_ready("second").await;
+    world.apply("first", &[("first.example.com", false)]).await;
+    let object = world.until_ready("first").await;
+    assert!(condition(&object, "WholeList").is_some());
+    world.assert_foreign_entries_are_there();
+    for put in world.ledger().since(mark).puts(&world.scope()) {
+        assert!(FOREIGN.iter().all(|foreign| put.body.contains(foreign)), "{put}");
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn wish(name: &str, listed: &[&str], established: &[&str], created: i
         previous: Arc::new([]),
         reconcile_at: None,
         tombstones: BTreeSet::new(),
+        whole_list: false,
         leaving: false,
     }
 }
