@@ -199,7 +199,8 @@ fn verdict(
                 Reason::ForeignWriter,
                 format!(
                     "{hostname} was repaired three times within an hour and is changed back each time: find out who else \
-                     writes it; a change of this object, or of its annotation cloudflare-mtls.dev/reconcile-at, tries again"
+                     writes it, such as an object for its account or zone, Terraform or a person; a change of this object, \
+                     or of its annotation cloudflare-mtls.dev/reconcile-at, tries again"
                 ),
             ),
             None => (Reason::Propagating, "Cloudflare differs from the spec; it is being repaired".to_owned()),

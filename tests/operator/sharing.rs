@@ -23,6 +23,7 @@ scenarios! { under_every_behaviour:
     one_bad_hostname_among_many_is_found_by_halving_and_holds_up_nobody,
     a_busy_scope_is_probed_by_one_and_not_by_each_credential,
     who_keeps_changing_a_hostname_back_is_reported_and_not_fought_for_ever,
+    an_account_and_a_zone_object_that_contradict_each_other_are_told_so_and_stop,
 }
 
 async fn a_crowd_of_objects_costs_three_requests(behaviour: Behaviour) {
@@ -225,4 +226,45 @@ async fn who_keeps_changing_a_hostname_back_is_reported_and_not_fought_for_ever(
     assert_eq!(ledger.accepted_puts(&world.scope()).len(), 3, "{ledger}");
     world.ask_for_a_look("fought", "again").await;
     world.until_ready("fought").await;
+}
+
+/// That they write the same entry cannot be seen from the objects: which account a zone is in is not in them.
+async fn an_account_and_a_zone_object_that_contradict_each_other_are_told_so_and_stop(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
+    let account = random_id();
+    let in_account = world.cloudflare.add_account(&account);
+    world.remote = world.remote.clone().in_account(&account);
+    world.token.may_write(in_account.scope());
+    let by_zone = |name: &str| world.fixture.settings(name);
+    let by_account = |name: &str| world.fixture.settings(name).account(&account);
+    for manifest in [
+        by_zone("zone-bystander").hostname("zone-bystander.example.com", true),
+        by_account("account-bystander").hostname("account-bystander.example.com", true),
+        by_zone("by-zone").hostname("shared.example.com", true),
+    ] {
+        world.fixture.apply(&manifest.build()).await.unwrap();
+    }
+    world.until_ready("by-zone").await;
+    world.fixture.apply(&by_account("by-account").hostname("shared.example.com", false).build()).await.unwrap();
+    world.until_ready("by-account").await;
+    let mark = world.cloudflare.ledger().mark();
+    let loser = loop {
+        world.look("zone-bystander").await;
+        world.look("account-bystander").await;
+        let mut stalled = None;
+        for name in ["by-zone", "by-account"] {
+            let object = world.fixture.get(name).await.unwrap().unwrap();
+            if condition(&object, "Ready").unwrap()["reason"] == "ForeignWriter" {
+                stalled = Some(object);
+            }
+        }
+        if let Some(object) = stalled {
+            break object;
+        }
+        let ledger = world.cloudflare.ledger().since(mark);
+        let writes = ledger.accepted_puts(&world.scope()).len() + ledger.accepted_puts(in_account.scope()).len();
+        assert!(writes <= 12, "they still fight after {writes} writes");
+    };
+    let message = condition(&loser, "Stalled").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("shared.example.com") && message.contains("an object for its account"), "{message}");
 }
