@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use harness::{
     cloudflare::{Effect, Fault, LockReach},
-    fixture::{PATIENCE, condition, random_id},
+    control_plane::ControlPlane,
+    fixture::{Fixture, PATIENCE, condition, random_id},
 };
 use serde_json::Value;
 
@@ -18,6 +19,7 @@ scenarios! { under_every_behaviour:
     changes_that_come_while_a_write_is_under_way_form_one_next_batch,
     two_zones_of_an_account_share_its_lock_and_both_become_ready,
     the_first_holder_keeps_a_hostname_and_the_next_gets_it_when_it_lets_go,
+    an_established_claim_survives_restarts_and_rivals_that_are_older_or_made_anew,
     objects_with_different_credentials_share_no_request_and_one_refusal_harms_nobody_else,
     nobody_keeps_a_hostname_from_others_with_a_credential_that_is_refused,
     one_bad_hostname_among_many_is_found_by_halving_and_holds_up_nobody,
@@ -120,6 +122,47 @@ async fn the_first_holder_keeps_a_hostname_and_the_next_gets_it_when_it_lets_go(
     world.fixture.delete("waiter").await.unwrap();
     world.until_ready("holder").await;
     assert_eq!(world.remote.get("shared.example.com"), Some((true, false)));
+}
+
+async fn an_established_claim_survives_restarts_and_rivals_that_are_older_or_made_anew(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
+    // Older than the holder and first by name: among claims that were never applied it would win.
+    world.apply("a-rival", &[("own.example.com", true)]).await;
+    world.until_ready("a-rival").await;
+    world.apply("holder", &[("shared.example.com", true)]).await;
+    world.until_ready("holder").await;
+    let wanted = [("own.example.com", true), ("shared.example.com", false)];
+    world.apply("a-rival", &wanted).await;
+    world.until_reason("a-rival", "HostnameConflict").await;
+    world.restart().await;
+    world.look("a-rival").await;
+    world.until_reason("a-rival", "HostnameConflict").await;
+    world.fixture.delete("a-rival").await.unwrap();
+    for name in ["a-rival", "b-rival"] {
+        world.apply(name, &wanted).await;
+        world.until_reason(name, "HostnameConflict").await;
+    }
+    world.look("holder").await;
+    world.until_ready("holder").await;
+    assert_eq!(world.remote.get("shared.example.com"), Some((true, false)));
+}
+
+#[tokio::test]
+async fn a_holder_in_another_namespace_is_not_named() {
+    let other = Fixture::new(ControlPlane::shared().await.unwrap()).await.unwrap();
+    let namespace = other.namespace().to_owned();
+    let world = World::with(move |operator| operator.watch_namespace(&namespace)).await;
+    other.apply(&other.secret("cloudflare", "token", TOKEN)).await.unwrap();
+    let holder = other.settings("their-holder").zone(world.fixture.zone_id()).hostname("shared.example.com", true);
+    other.apply(&holder.build()).await.unwrap();
+    other.until_condition("their-holder", "Ready", "True", "InSync").await.unwrap();
+    world.apply("waiter", &[("shared.example.com", false)]).await;
+    let object = world.until_reason("waiter", "HostnameConflict").await;
+    let said = object["status"].to_string();
+    assert!(said.contains("shared.example.com belongs to an object in another namespace"), "{said}");
+    assert!(!said.contains("their-holder") && !said.contains(other.namespace()), "{said}");
+    other.delete("their-holder").await.unwrap();
+    world.until_ready("waiter").await;
 }
 
 async fn objects_with_different_credentials_share_no_request_and_one_refusal_harms_nobody_else(behaviour: Behaviour) {
