@@ -260,9 +260,14 @@ async fn a_suspended_object_makes_no_request_until_it_is_resumed(behaviour: Beha
     let object = world.until_reason("quiet", "Suspended").await;
     assert!(harness::fixture::condition(&object, "Suspended").is_some());
     assert!(world.ledger().is_empty());
+    // Nor is it served along with another one.
+    world.apply("awake", &[("awake.example.com", true)]).await;
+    world.until_ready("awake").await;
+    let named = |entry: &(String, bool, bool)| entry.0 == "quiet.example.com";
+    assert!(!world.ledger().puts(&world.scope()).iter().any(|put| put.settings().iter().any(named)));
     world.fixture.apply(&manifest.build()).await.unwrap();
     world.until_ready("quiet").await;
-    assert_eq!(world.steps(), ["GET", "PUT", "GET"]);
+    world.until_ready("awake").await;
 }
 
 async fn deleting_an_object_leaves_the_remote_entry_and_a_new_object_takes_over(behaviour: Behaviour) {

@@ -6,6 +6,7 @@
 
 mod answers;
 mod behaviour;
+mod busy;
 mod client;
 mod crd;
 mod demo;

@@ -6,14 +6,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    behaviour::{Behaviour, scenarios},
-    world::World,
-};
-
-scenarios! { under_every_behaviour:
-    a_busy_remote_is_waited_for,
-}
+use crate::world::World;
 
 /// An object whose first look is refused in this way.
 async fn refused(fault: impl Into<Fault>, reason: &str) -> (World, Value) {
@@ -45,22 +38,6 @@ async fn a_revoked_token_shows_its_code_and_heals() {
     world.ask_for_a_look("admin", "2").await;
     let object = world.until_ready("admin").await;
     assert!(object["status"]["lastResponse"].get("errors").is_none());
-}
-
-async fn a_busy_remote_is_waited_for(behaviour: Behaviour) {
-    let world = World::under(behaviour).await;
-    world.remote.lock_for(std::time::Duration::from_secs(3));
-    world.apply("busy", &[("busy.example.com", true)]).await;
-    let object = world.until_reason("busy", "RemoteBusy").await;
-    assert!(condition(&object, "Reconciling").is_some() && condition(&object, "Stalled").is_none());
-    assert_eq!(code(&object), 12132);
-    assert_eq!(object["status"]["lastResponse"]["method"], "PUT");
-    world.until_ready("busy").await;
-    let ledger = world.ledger();
-    let puts = ledger.puts(&world.scope());
-    assert!((2..=4).contains(&puts.len()), "{}", puts.len());
-    let gap = puts[1].start_us - puts[0].start_us;
-    assert!(gap >= 1_000_000, "the second try came after {gap} us");
 }
 
 #[tokio::test]
