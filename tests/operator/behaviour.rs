@@ -9,7 +9,7 @@ use harness::cloudflare::{LockReach, Semantics, Switches};
 pub(crate) struct Behaviour {
     pub(crate) semantics: Semantics,
     pub(crate) lock: LockReach,
-    delay: Duration,
+    pub(crate) delay: Duration,
 }
 
 impl Behaviour {

@@ -18,6 +18,7 @@ mod program;
 mod properties;
 mod quiet;
 mod reset;
+mod rival;
 mod rules;
 mod secrets;
 mod sharing;

@@ -197,6 +197,12 @@ impl Ledger {
         self.filtered(|exchange| exchange.route.scope() == Some(scope))
     }
 
+    /// Requests with the credential of this name.
+    #[must_use]
+    pub fn by(&self, credential: &str) -> Self {
+        self.filtered(|exchange| exchange.credential.as_deref() == Some(credential))
+    }
+
     /// PUTs of a scope's settings, whatever they were answered.
     #[must_use]
     pub fn puts(&self, scope: &Scope) -> Vec<&Exchange> {
