@@ -109,7 +109,12 @@ async fn writes_with_bad(behaviour: Behaviour, bad: &[usize]) -> usize {
         ready.is_some_and(|ready| ready["reason"] == "HostnameNotInScope")
             && object["status"]["summary"] == format!("{good}/{CROWD}")
     };
-    let object = world.fixture.until("many", "the good ones are in sync", served).await.unwrap();
+    let object = eventually(LONG, "the good ones are in sync", async || {
+        let object = world.fixture.get("many").await.map_err(|error| error.to_string())?.unwrap_or_default();
+        if served(&object) { Ok(object) } else { Err(object["status"]["summary"].to_string()) }
+    })
+    .await
+    .unwrap();
     let rejected = |hostname: &&Value| hostname["state"] == "Rejected";
     let hostnames = object["status"]["hostnames"].as_array().unwrap();
     let rejected: BTreeSet<&str> = hostnames.iter().filter(rejected).filter_map(|h| h["hostname"].as_str()).collect();
