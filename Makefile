@@ -30,7 +30,7 @@ test: lint tools ## Run the whole suite against a real API server and an emulate
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 
 .PHONY: demo
-demo: tools ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
+demo: cluster ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
 	@# Built without optimisation: it shares its parts with the tests, and the reader waits minutes less.
 	@[ -x target/debug/harness -a -x target/debug/cloudflare-mtls-operator ] || \
 		echo "building the operator and the demo's parts (about 2 minutes the first time) ..."
@@ -39,7 +39,7 @@ demo: tools ## Show the main job: an object applied, drift repaired, an error co
 	@target/debug/harness demo --operator target/debug/cloudflare-mtls-operator $(if $(KEEP),--keep)
 
 .PHONY: bench
-bench: tools build ## Measure speed, size and memory, and write BENCHMARKS.md
+bench: cluster build ## Measure speed, size and memory, and write BENCHMARKS.md
 	$(CARGO) build --release --locked -p harness
 	target/release/harness bench --operator $(OPERATOR) --report BENCHMARKS.md
 

@@ -13,6 +13,14 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
+    /// For who tries all of them at the same time.
+    pub(crate) const EVERY: [Self; 4] = [
+        Self::new(Semantics::Merge, LockReach::Scope),
+        Self::new(Semantics::Merge, LockReach::Account),
+        Self::new(Semantics::Replace, LockReach::Scope),
+        Self::new(Semantics::Replace, LockReach::Account),
+    ];
+
     pub(crate) const fn new(semantics: Semantics, lock: LockReach) -> Self {
         // Long enough for a write that comes too early to be refused, short enough to be over at the first look after it.
         Self { semantics, lock, delay: Duration::from_millis(200) }

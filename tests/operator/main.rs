@@ -13,6 +13,7 @@ mod demo;
 mod guard;
 mod journey;
 mod large;
+mod namespace;
 mod objects;
 mod program;
 mod properties;

@@ -1,6 +1,6 @@
 //! What a test begins with: a namespace, a zone with its token, an emulated Cloudflare and the operator serving them.
 
-use std::time::Duration;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use harness::{
     cloudflare::{Cloudflare, Credential, Exchange, Ledger, Remote, Scope},
@@ -18,9 +18,26 @@ pub(crate) const DOMAIN: &str = "example.com";
 
 type Tell = Box<dyn Fn(Builder<'_>) -> Builder<'_>>;
 
+/// The control plane that all tests share, or one of a test's own.
+enum Place {
+    Shared(&'static ControlPlane),
+    Own(Arc<ControlPlane>),
+}
+
+impl Deref for Place {
+    type Target = ControlPlane;
+
+    fn deref(&self) -> &ControlPlane {
+        match self {
+            Self::Shared(control_plane) => control_plane,
+            Self::Own(control_plane) => control_plane,
+        }
+    }
+}
+
 pub(crate) struct World {
     tell: Tell,
-    control_plane: &'static ControlPlane,
+    control_plane: Place,
     pub(crate) cloudflare: Cloudflare,
     pub(crate) fixture: Fixture,
     pub(crate) remote: Remote,
@@ -43,16 +60,25 @@ impl World {
 
     /// The same with an operator that was told more.
     pub(crate) async fn with(tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static) -> Self {
-        let control_plane = ControlPlane::shared().await.unwrap();
-        let fixture = Fixture::new(control_plane).await.unwrap();
+        Self::begin(Place::Shared(ControlPlane::shared().await.unwrap()), Box::new(tell)).await
+    }
+
+    /// The same in a control plane of the test's own.
+    pub(crate) async fn on(control_plane: &Arc<ControlPlane>, behaviour: Behaviour) -> Self {
+        let world = Self::begin(Place::Own(control_plane.clone()), Box::new(|operator| operator)).await;
+        world.cloudflare.switch(|switches| behaviour.turn(switches));
+        world
+    }
+
+    async fn begin(control_plane: Place, tell: Tell) -> Self {
+        let fixture = Fixture::new(&control_plane).await.unwrap();
         let cloudflare = Cloudflare::start().await.unwrap();
         let remote = cloudflare.add_zone(fixture.zone_id(), DOMAIN);
         let token = cloudflare.token(TOKEN).named("team");
         token.may_write(remote.scope());
         let (secret, key) = fixture::CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, TOKEN)).await.unwrap();
-        let tell: Tell = Box::new(tell);
-        let operator = start(control_plane, &fixture, &cloudflare, &tell).await;
+        let operator = start(&control_plane, &fixture, &cloudflare, &tell).await;
         Self { tell, control_plane, cloudflare, fixture, remote, token, operator }
     }
 
@@ -67,7 +93,7 @@ impl World {
         if self.operator.wait_exit(Duration::ZERO).await.is_err() {
             self.stop().await;
         }
-        self.operator = start(self.control_plane, &self.fixture, &self.cloudflare, &self.tell).await;
+        self.operator = start(&self.control_plane, &self.fixture, &self.cloudflare, &self.tell).await;
     }
 
     pub(crate) fn scope(&self) -> Scope {

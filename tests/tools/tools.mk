@@ -1,5 +1,6 @@
 # The real programs that the tests run against, built once from pinned Go modules into target/tools.
-# A folder that already has them (etcd, kube-apiserver, kubectl) can be named in KUBEBUILDER_ASSETS; then nothing is built.
+# A folder that already has them (etcd, kube-apiserver, kubectl) can be named in KUBEBUILDER_ASSETS; then nothing is built but
+# kube-controller-manager, which one test needs and such folders usually lack.
 
 TOOLS_DIR    := target/tools
 TOOLS_SOURCE := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
@@ -46,12 +47,15 @@ $(TOOLS_DIR)/kube-apiserver: $(kubernetes_module) | $(TOOLS_DIR)/etcd
 $(TOOLS_DIR)/kubectl: $(kubernetes_module) | $(TOOLS_DIR)/kube-apiserver
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kubectl,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
 
-$(TOOLS_DIR)/kube-controller-manager: $(kubernetes_module) | $(TOOLS_DIR)/kubectl
-	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-controller-manager,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
+$(TOOLS_DIR)/kube-controller-manager: $(kubernetes_module)
+	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-controller-manager,$(KUBERNETES_VERSION),about $(if $(KUBEBUILDER_ASSETS),5 minutes,1 minute),$(kubernetes_stamp))
 
-.PHONY: tools
+.PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
-tools:
+cluster:
+tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager)
 else
-tools: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl ## Build etcd, kube-apiserver and kubectl for the tests
+cluster: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl
+$(TOOLS_DIR)/kube-controller-manager: | $(TOOLS_DIR)/kubectl
+tools: cluster $(TOOLS_DIR)/kube-controller-manager ## Build etcd, kube-apiserver, kubectl and kube-controller-manager for the tests
 endif

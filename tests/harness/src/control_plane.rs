@@ -23,8 +23,8 @@ const CA_CERTIFICATE: &str = "ca.crt";
 /// The namespace and the name of the `ServiceAccount` under which the operator runs.
 pub const OPERATOR: &str = "cloudflare-mtls-operator";
 
-/// A running control plane: RBAC is on, every request is in the audit log, there is no controller manager
-/// (so a deleted namespace stays `Terminating`, and nothing is garbage-collected).
+/// A running control plane: RBAC is on, every request is in the audit log. There is no controller manager unless it was
+/// asked for (so a deleted namespace stays `Terminating`, and nothing is garbage-collected).
 #[derive(Debug)]
 pub struct ControlPlane {
     dir: PathBuf,
@@ -40,8 +40,20 @@ impl ControlPlane {
     /// # Errors
     /// When a tool is missing or does not become ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with the controllers that end namespaces and collect garbage.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_controllers() -> Result<Self> {
+        Self::start_with(&["--controllers"]).await
+    }
+
+    async fn start_with(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(tools::harness()?);
-        command.arg("control-plane");
+        command.arg("control-plane").args(arguments);
         let (process, line) = tokio::task::spawn_blocking(move || Held::spawn(command)).await??;
         let ready: server::Ready = serde_json::from_str(&line).context(format!("reading {line:?}"))?;
         Ok(Self { dir: ready.dir, url: ready.url, kubeconfig: ready.kubeconfig, _process: process })

@@ -16,18 +16,23 @@ pub fn workspace() -> PathBuf {
 pub fn folder() -> PathBuf {
     match std::env::var_os("KUBEBUILDER_ASSETS") {
         Some(folder) if !folder.is_empty() => folder.into(),
-        _ => workspace().join("target/tools"),
+        _ => built(),
     }
 }
 
-/// The path of one of the tools.
+/// Where `make tools` puts what it builds.
+fn built() -> PathBuf {
+    workspace().join("target/tools")
+}
+
+/// The path of one of the tools. What the folder named in `KUBEBUILDER_ASSETS` lacks was built, if it was.
 ///
 /// # Errors
 /// When it isn't there; the message says how to get it.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let path = folder().join(name);
-    if path.is_file() {
-        return Ok(path);
+    if let Some(found) = [path.clone(), built().join(name)].into_iter().find(|path| path.is_file()) {
+        return Ok(found);
     }
     Err(Error::new(format!(
         "{} is missing: run `make tools`, or set KUBEBUILDER_ASSETS to a folder that has etcd, kube-apiserver and kubectl",

@@ -115,7 +115,7 @@ async fn a_program_that_does_not_exist_is_reported() -> Result<()> {
 #[tokio::test]
 #[ignore = "the victim of `nothing_is_left_of_a_test_that_is_killed`"]
 async fn victim() -> Result<()> {
-    let control_plane = ControlPlane::start().await?;
+    let control_plane = ControlPlane::start_with_controllers().await?;
     let _command = Guarded::spawn(&control_plane.dir().join("sleep.log"), |command| {
         command.args(["sleep", "600"]);
     })?;
@@ -143,8 +143,8 @@ async fn nothing_is_left_of_a_test_that_is_killed() -> Result<()> {
     victim.wait()?;
 
     let dir = dir.ok_or_else(|| Error::new("the victim did not start"))?;
-    // The control plane's program, a guard and its command for each of etcd, kube-apiserver and sleep.
-    assert_eq!(family.len(), 7, "{family:?}");
+    // The control plane's program, a guard and its command for each of etcd, kube-apiserver, kube-controller-manager and sleep.
+    assert_eq!(family.len(), 9, "{family:?}");
     eventually(Duration::from_secs(10), "the end of all processes", async || {
         let left: Vec<_> = family.iter().filter(|pid| is_running(**pid)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }

@@ -24,6 +24,9 @@ pub struct Args {
     /// Run until Ctrl-C or SIGTERM, even when standard input ends
     #[arg(long)]
     keep: bool,
+    /// Also run the controllers that end namespaces and collect garbage
+    #[arg(long)]
+    controllers: bool,
 }
 
 /// What the program prints when the API server is ready.
@@ -43,16 +46,19 @@ pub async fn run(args: Args) -> Result<()> {
     let ended = async { if args.keep { guard::asked_to_stop().await } else { guard::abandoned().await } };
     // Whichever way this goes, both processes have ended when it is through: the folder is removed after them.
     let outcome = tokio::select! {
-        outcome = serve(dir.path()) => outcome,
+        outcome = serve(dir.path(), args.controllers) => outcome,
         outcome = ended => outcome,
     };
     dir.close()?;
     outcome
 }
 
-async fn serve(dir: &Path) -> Result<()> {
+async fn serve(dir: &Path, controllers: bool) -> Result<()> {
     let certificates = Certificates::write(dir)?;
     let mut processes = start(dir, &certificates).await?;
+    if controllers {
+        processes.controllers = Some(start_controllers(dir, &processes.ready.kubeconfig)?);
+    }
     guard::say(&serde_json::to_string(&processes.ready)?)?;
     loop {
         processes.fail_if_one_ended()?;
@@ -80,8 +86,9 @@ pub(crate) fn free_port() -> Result<u16> {
         .ok_or_else(|| Error::new("no loopback port is free between 15000 and 32000"))
 }
 
-/// The running programs. Fields are dropped in order: the API server ends before the store that it uses.
+/// The running programs. Fields are dropped in order: each ends before what it uses.
 struct Processes {
+    controllers: Option<Guarded>,
     api_server: Guarded,
     etcd: Guarded,
     ready: Ready,
@@ -96,7 +103,8 @@ impl Processes {
         let kubeconfig = dir.join("admin.kubeconfig");
         let user = json!({"client-certificate": certificates.admin, "client-key": certificates.admin_key});
         super::write_kubeconfig(&kubeconfig, &url, &certificates.ca, &user)?;
-        let mut processes = Self { api_server, etcd, ready: Ready { url, kubeconfig, dir: dir.to_path_buf() } };
+        let ready = Ready { url, kubeconfig, dir: dir.to_path_buf() };
+        let mut processes = Self { controllers: None, api_server, etcd, ready };
         processes.wait_until_ready().await?;
         Ok(processes)
     }
@@ -125,7 +133,9 @@ impl Processes {
     }
 
     fn fail_if_one_ended(&mut self) -> Result<()> {
-        for (name, process) in [("etcd", &mut self.etcd), ("kube-apiserver", &mut self.api_server)] {
+        let servers = [("etcd", &mut self.etcd), ("kube-apiserver", &mut self.api_server)];
+        let controllers = self.controllers.iter_mut().map(|process| ("kube-controller-manager", process));
+        for (name, process) in servers.into_iter().chain(controllers) {
             if let Some(code) = process.exit_code()? {
                 return Err(Error::new(format!("{name} ended with status {code}:\n{}", process.tail())));
             }
@@ -181,6 +191,21 @@ fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u1
             .arg(file("audit-log-path", &dir.join(super::AUDIT_LOG)))
             // In megabytes: a log that is never rotated is a log that is complete.
             .arg("--audit-log-maxsize=100000");
+    })
+}
+
+/// Starts the two controllers without which a deleted namespace stays and nothing follows its owner. They need not be ready
+/// when this returns: they take up whatever they find.
+fn start_controllers(dir: &Path, kubeconfig: &Path) -> Result<Guarded> {
+    let program = tools::tool("kube-controller-manager")?;
+    Guarded::spawn(&dir.join("kube-controller-manager.log"), |command| {
+        command
+            .arg(program)
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg("--controllers=namespace-controller,garbage-collector-controller")
+            .args(["--leader-elect=false", "--use-service-account-credentials=false"])
+            // Nobody asks it for anything.
+            .arg("--secure-port=0");
     })
 }
 
