@@ -36,6 +36,7 @@ fn wish(number: usize, flags: Flags) -> Wish {
         hostnames: vec![HostnameStatus {
             hostname: hostname.as_str().to_owned(),
             state: HostnameState::InSync,
+            applied: true,
             remote: Some(ON),
         }],
         ..MtlsHostnameSettingsStatus::default()

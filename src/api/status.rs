@@ -49,6 +49,9 @@ pub struct HostnameStatus {
     /// `Pending`, `InSync`, `Drifted`, `Conflicted`, `Rejected` or `Resetting`; later versions may add more.
     #[schemars(with = "String")]
     pub state: HostnameState,
+    /// Whether it was applied for this object, which then owns it as long as it lists it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub applied: bool,
     /// What Cloudflare had at the last read; absent when Cloudflare lists no entry or was not read yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<Flags>,

@@ -164,7 +164,7 @@ impl ScopeTask {
                 self.busy.until = None;
                 let (owners, wishes) = (&self.owners, &self.wishes);
                 let repaired = |hostname: &Hostname| {
-                    let owner = owners.get(hostname).and_then(|uid| wishes.get(uid));
+                    let owner = owners.get(hostname).and_then(|owner| wishes.get(&owner.uid));
                     owner.is_some_and(|wish| wish.is_settled(hostname))
                 };
                 let group = self.groups.entry(at.clone()).or_default();
@@ -244,13 +244,13 @@ impl ScopeTask {
     fn limited(&self, at: &Arc<CredentialRef>) -> Option<Problem> {
         let now = Instant::now();
         let wait = self.context.budget.blocked_until(self.fingerprint(at)?, now)?.saturating_duration_since(now);
-        Some(Problem { reason: Reason::RateLimited, code: None, wait: Some(wait), detail: None })
+        Some(Problem { reason: Reason::RateLimited, code: None, wait: Some(wait), detail: None, gone: false })
     }
 
     /// Why no write may be made in this scope now.
     fn locked(&self) -> Option<Problem> {
         self.busy.until.filter(|until| *until > Instant::now())?;
-        Some(Problem { reason: Reason::RemoteBusy, code: None, wait: None, detail: None })
+        Some(Problem { reason: Reason::RemoteBusy, code: None, wait: None, detail: None, gone: false })
     }
 
     fn refused(&mut self, at: &Arc<CredentialRef>, failure: Failure, started: Instant) {
@@ -261,8 +261,13 @@ impl ScopeTask {
             let now = Instant::now();
             self.context.budget.block(fingerprint, now + wait, now);
         }
-        let problem =
-            Problem { reason: refusal.reason, code: refusal.code, wait: refusal.wait, detail: failure.detail };
+        let problem = Problem {
+            reason: refusal.reason,
+            code: refusal.code,
+            wait: refusal.wait,
+            detail: failure.detail,
+            gone: refusal.reason == Reason::ScopeNotFound,
+        };
         self.fail(at, problem, Some(failure.response));
     }
 

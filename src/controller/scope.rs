@@ -202,7 +202,7 @@ impl ScopeTask {
         });
         let moved = owners.iter().filter_map(|(hostname, owner)| {
             let former = self.owners.get(hostname)?;
-            (former != owner).then_some([(former, false), (owner, true)])
+            (former.uid != owner.uid).then_some([(&former.uid, false), (&owner.uid, true)])
         });
         for (uid, gained) in moved.flatten() {
             let group = self.wishes.get(uid).and_then(|wish| self.groups.get_mut(&wish.spec.credential));

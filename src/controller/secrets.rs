@@ -36,7 +36,8 @@ impl From<&SecretError> for Problem {
             SecretError::NotFound(_) | SecretError::Forbidden(_) | SecretError::Unreadable(_) => Reason::SecretNotFound,
             SecretError::KeyMissing { .. } | SecretError::Invalid { .. } => Reason::SecretInvalid,
         };
-        Self { reason, code: None, wait: None, detail: Some(error.to_string()) }
+        let gone = matches!(error, SecretError::NotFound(_));
+        Self { reason, code: None, wait: None, detail: Some(error.to_string()), gone }
     }
 }
 

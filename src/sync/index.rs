@@ -63,19 +63,22 @@ impl Wish {
         for known in &status.hostnames {
             // A hostname that is not listed any more is let go: listing it again later is a new claim.
             let Some((hostname, wanted)) = listed(&spec, &known.hostname) else { continue };
-            let in_sync = known.state == HostnameState::InSync;
-            if !in_sync && known.state != HostnameState::Drifted {
+            if !known.applied {
                 continue;
             }
-            let same_spec = status.observed_generation == Some(generation);
+            let in_sync = known.state == HostnameState::InSync;
+            let same_spec =
+                status.observed_generation == Some(generation) && (in_sync || known.state == HostnameState::Drifted);
             let same_flags = in_sync && *wanted == known.remote.unwrap_or_default();
             applied.insert(hostname.clone(), same_spec || same_flags);
         }
         let mut tombstones = BTreeSet::new();
         if resets(&spec) {
-            let had =
-                |known: &&HostnameStatus| !matches!(known.state, HostnameState::Conflicted | HostnameState::Rejected);
-            let names = status.hostnames.iter().filter(had).filter_map(|known| Hostname::parse(&known.hostname).ok());
+            let names = status
+                .hostnames
+                .iter()
+                .filter(|known| may_be_ours(known))
+                .filter_map(|known| Hostname::parse(&known.hostname).ok());
             tombstones.extend(names.filter(|hostname| !spec.settings.contains_key(hostname)));
         }
         let previous = status.hostnames.clone().into();
@@ -104,7 +107,15 @@ impl Wish {
     pub fn leave(mut self) -> Self {
         let listed = std::mem::take(&mut self.spec.settings);
         if resets(&self.spec) {
-            self.tombstones.extend(listed.into_iter().map(|(hostname, _)| hostname));
+            // What another object has, or Cloudflare refused, was never this object's; neither was anything of one that was
+            // suspended before it was ever served.
+            let foreign: BTreeSet<&str> =
+                self.previous.iter().filter(|known| !may_be_ours(known)).map(|known| known.hostname.as_str()).collect();
+            let ours = |hostname: &Hostname| {
+                self.applied.contains_key(hostname) || !(self.spec.suspend || foreign.contains(hostname.as_str()))
+            };
+            let names = listed.into_iter().map(|(hostname, _)| hostname);
+            self.tombstones.extend(names.filter(ours));
         }
         self.spec.suspend = false;
         self.leaving = true;
@@ -123,6 +134,14 @@ impl Wish {
         self.applied.get(hostname).copied().unwrap_or_default()
     }
 
+    /// Notes that a write of this hostname was, or may have been, carried out: the claim is established, though nothing is
+    /// proved of it.
+    pub fn sent(&mut self, hostname: &Hostname) {
+        if let Some((hostname, _)) = listed(&self.spec, hostname.as_str()) {
+            self.applied.entry(hostname.clone()).or_default();
+        }
+    }
+
     /// Takes over what this process proved about the object's former wish, which is newer than a cached status.
     pub fn succeed(&mut self, former: &Self) {
         for (hostname, was_settled) in &former.applied {
@@ -132,7 +151,7 @@ impl Wish {
         }
         if resets(&self.spec) {
             // Instead of what the status says: it may lack what was sent just now, and still have what was reset since.
-            let let_go = former.spec.settings.keys().chain(&former.tombstones);
+            let let_go = former.applied.keys().chain(&former.tombstones);
             self.tombstones = let_go.filter(|hostname| !self.spec.settings.contains_key(*hostname)).cloned().collect();
         }
     }
@@ -146,7 +165,8 @@ impl Wish {
         // What is off now is forgotten: who turns it on again later is none of our business.
         let resetting: BTreeSet<&str> = in_state(HostnameState::Resetting).collect();
         self.tombstones.retain(|hostname| resetting.contains(hostname.as_str()));
-        for proved in in_state(HostnameState::InSync) {
+        // Who only observes never applied anything.
+        for proved in in_state(HostnameState::InSync).filter(|_| self.spec.mode != SyncMode::Observe) {
             if let Some((hostname, _)) = listed(&self.spec, proved) {
                 self.applied.insert(hostname.clone(), true);
             }
@@ -160,13 +180,33 @@ fn listed<'a>(spec: &'a ValidSpec, hostname: &str) -> Option<(&'a Hostname, &'a 
     spec.settings.get_indexed(spec.settings.find_index(hostname).ok()?)
 }
 
+/// Whether an entry of a status may be the object's work: it was applied, or was on its way when the process ended.
+fn may_be_ours(known: &HostnameStatus) -> bool {
+    known.applied || matches!(known.state, HostnameState::Pending | HostnameState::Resetting)
+}
+
 /// Whether what this object lets go is turned off. An observer never wrote anything, and does not begin with it.
 fn resets(spec: &ValidSpec) -> bool {
     spec.deletion_policy == DeletionPolicy::Reset && spec.mode != SyncMode::Observe
 }
 
-/// The UID of each hostname's owner.
-pub type Owners = BTreeMap<Hostname, Uid>;
+/// Who owns a hostname.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// UID of the object.
+    pub uid: Uid,
+    /// Whether its claim, never applied, stands back: it owns the hostname for want of another claim.
+    pub stands_back: bool,
+}
+
+/// Each hostname's owner.
+pub type Owners = BTreeMap<Hostname, Owner>;
+
+/// Whether nobody lists the hostname whose claim counts, so that who lets it go turns it off.
+#[must_use]
+pub fn is_free(owners: &Owners, hostname: &Hostname) -> bool {
+    owners.get(hostname).is_none_or(|owner| owner.stands_back)
+}
 
 /// Decides the owner of every hostname that any wish lists: an established claim first, then one that does not stand
 /// back, then the oldest object, then `namespace/name`. Depends on nothing but the set of wishes and who stands back: a
@@ -189,7 +229,8 @@ pub fn owners<'a>(
             best.entry(hostname).and_modify(|holder| *holder = rank.min(*holder)).or_insert(rank);
         }
     }
-    best.into_iter().map(|(hostname, (.., uid))| (hostname.clone(), Uid::clone(uid))).collect()
+    let owner = |stands_back: bool, uid: &Uid| Owner { uid: uid.clone(), stands_back };
+    best.into_iter().map(|(hostname, (_, stands_back, .., uid))| (hostname.clone(), owner(stands_back, uid))).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What to report: from what is known of the remote to an object's status.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
-    index::{Owners, Wish},
+    index::{Owners, Wish, is_free},
     plan::{Rejection, View},
 };
 use crate::{
@@ -28,6 +28,8 @@ pub struct Problem {
     pub wait: Option<Duration>,
     /// What exactly, in words of ours: a Secret, a failed connection.
     pub detail: Option<String>,
+    /// Whether the zone, the account or the Secret does not exist any more.
+    pub gone: bool,
 }
 
 /// What a scope answers for one object.
@@ -80,6 +82,7 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
                 .map(|(hostname, &wanted)| HostnameStatus {
                     hostname: hostname.as_str().to_owned(),
                     state: state(wish, owners, view, remote, hostname, wanted),
+                    applied: is_applied(wish, owners, view, remote, hostname, wanted),
                     remote: remote.get(hostname.as_str()).copied(),
                 })
                 .chain(resetting(wish, owners, view, remote))
@@ -88,15 +91,13 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
     };
     let refusal = refusal(wish, owners, view);
     let (reason, message) = verdict(wish, owners, holder, view, refusal, &hostnames);
-    // While a refusal stands, its answer is what a person needs to see, not the reads that came after it.
-    let response = refusal.filter(|_| view.problem.is_none()).map(|(_, refusal)| refusal.response.clone());
-    let released = wish.leaving && released(view, &hostnames);
+    let released = wish.leaving && released(wish, view, &hostnames);
     Report {
         generation: wish.generation,
         reason,
         message,
         hostnames,
-        response: response.or_else(|| view.response.clone()),
+        response: response(wish, view, refusal),
         handled_reconcile_at: wish.reconcile_at.clone(),
         whole_list: view.whole_list || wish.whole_list,
         released,
@@ -113,24 +114,43 @@ fn resetting<'a>(
     let left = wish
         .tombstones
         .iter()
-        .filter(|hostname| !owners.contains_key(*hostname) && !view.is_proved(remote, hostname, Flags::default()));
+        .filter(|hostname| is_free(owners, hostname) && !view.is_proved(remote, hostname, Flags::default()));
     left.map(|hostname| HostnameStatus {
         hostname: hostname.as_str().to_owned(),
         state: HostnameState::Resetting,
+        applied: true,
         remote: remote.get(hostname.as_str()).copied(),
     })
 }
 
-/// A zone that is gone has nothing left to reset, and a Secret that is gone must not hold up a whole namespace.
-fn released(view: &View, left: &[HostnameStatus]) -> bool {
+/// A zone that is gone has nothing left to reset, and a Secret that is gone must not hold up a whole namespace. What a write
+/// has harmed is mended first: the credential to do so may go with the object.
+fn released(wish: &Wish, view: &View, left: &[HostnameStatus]) -> bool {
     match &view.problem {
-        Some(problem) => matches!(problem.reason, Reason::ScopeNotFound | Reason::SecretNotFound),
-        None => view.remote.is_some() && !left.iter().any(|hostname| hostname.state == HostnameState::Resetting),
+        Some(problem) => problem.gone || wish.tombstones.is_empty(),
+        None if view.alarm => false,
+        None => {
+            let is_left = left.iter().any(|hostname| hostname.state == HostnameState::Resetting);
+            wish.tombstones.is_empty() || (view.remote.is_some() && !is_left)
+        }
     }
 }
 
+/// Whether the claim is established with what this report says.
+fn is_applied(
+    wish: &Wish,
+    owners: &Owners,
+    view: &View,
+    remote: &RemoteList,
+    hostname: &Hostname,
+    wanted: Flags,
+) -> bool {
+    let proved = wish.spec.mode != SyncMode::Observe && view.is_proved(remote, hostname, wanted);
+    is_owner(wish, owners, hostname) && (wish.is_established(hostname) || proved)
+}
+
 fn is_owner(wish: &Wish, owners: &Owners, hostname: &Hostname) -> bool {
-    owners.get(hostname) == Some(&wish.uid)
+    owners.get(hostname).is_some_and(|owner| owner.uid == wish.uid)
 }
 
 fn state(
@@ -163,6 +183,14 @@ fn refusal<'a>(wish: &'a Wish, owners: &Owners, view: &'a View) -> Option<(&'a H
             && !view.remote.as_ref().is_some_and(|remote| view.is_proved(remote, hostname, wanted));
         view.rejection(hostname, wanted).filter(|_| stands).map(|rejection| (hostname, rejection))
     })
+}
+
+/// The answer that a person needs to see: while a refusal stands, not the reads that came after it.
+fn response(wish: &Wish, view: &View, refusal: Option<(&Hostname, &Rejection)>) -> Option<Arc<LastResponse>> {
+    let off = Flags::default();
+    let reset = || wish.tombstones.iter().find_map(|hostname| view.rejection(hostname, off));
+    let refusal = refusal.map(|(_, refusal)| refusal).or_else(reset).filter(|_| view.problem.is_none());
+    refusal.map(|refusal| refusal.response.clone()).or_else(|| view.response.clone())
 }
 
 fn verdict(
@@ -211,7 +239,15 @@ fn verdict(
         return (Reason::DriftDetected, format!("{text}: see status.hostnames"));
     }
     if is_resetting {
-        return (Reason::Resetting, "turning off the hostnames that this object does not list any more".to_owned());
+        let off = Flags::default();
+        let refused = wish.tombstones.iter().find_map(|hostname| Some((hostname, view.rejection(hostname, off)?)));
+        return match refused {
+            Some((hostname, Rejection { refusal, .. })) => {
+                let why = refusal_message(refusal.reason, refusal.code);
+                (Reason::ResetBlocked, format!("{hostname}, which is not listed any more, is not turned off: {why}"))
+            }
+            None => (Reason::Resetting, "turning off the hostnames that this object does not list any more".to_owned()),
+        };
     }
     if has(HostnameState::Pending) {
         return (Reason::Propagating, "the settings were sent to Cloudflare; a read does not show them yet".to_owned());
@@ -256,8 +292,8 @@ fn farewell(wish: &Wish, view: &View, is_resetting: bool) -> (Reason, String) {
 
 fn conflict_message(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<ObjectKey>) -> String {
     let lost = wish.spec.settings.keys().find_map(|hostname| {
-        let owner = owners.get(hostname).filter(|owner| **owner != wish.uid)?;
-        Some((hostname, holder(owner)))
+        let owner = owners.get(hostname).filter(|owner| owner.uid != wish.uid)?;
+        Some((hostname, holder(&owner.uid)))
     });
     match lost {
         // The name of an object elsewhere is none of this tenant's business.
@@ -351,21 +387,27 @@ fn without_look(wish: &Wish, previous: &MtlsHostnameSettingsStatus, reason: Reas
 /// What the status had is kept, since it is what the object owns; but a state that was proved for other flags is not
 /// proved for these.
 fn carried_over(wish: &Wish, previous: &[HostnameStatus]) -> Arc<[HostnameStatus]> {
+    let known: BTreeMap<&str, &HostnameStatus> =
+        previous.iter().map(|known| (known.hostname.as_str(), known)).collect();
     let carry = |(hostname, wanted): (&Hostname, &Flags)| {
-        let known = previous.iter().find(|known| known.hostname == hostname.as_str());
+        let known = known.get(hostname.as_str()).copied();
         let outdated = |known: &HostnameStatus| {
             known.state == HostnameState::InSync && known.remote.unwrap_or_default() != *wanted
         };
         HostnameStatus {
             hostname: hostname.as_str().to_owned(),
             state: known.filter(|known| !outdated(known)).map_or(HostnameState::Pending, |known| known.state.clone()),
+            applied: wish.is_established(hostname),
             remote: known.and_then(|known| known.remote),
         }
     };
-    let let_go = previous
-        .iter()
-        .filter(|known| Hostname::parse(&known.hostname).is_ok_and(|name| wish.tombstones.contains(&name)));
-    let resetting = let_go.map(|known| HostnameStatus { state: HostnameState::Resetting, ..known.clone() });
+    // Those too that no status has yet: what is not in the report counts as turned off.
+    let resetting = wish.tombstones.iter().map(|hostname| HostnameStatus {
+        hostname: hostname.as_str().to_owned(),
+        state: HostnameState::Resetting,
+        applied: true,
+        remote: known.get(hostname.as_str()).and_then(|known| known.remote),
+    });
     wish.spec.settings.iter().map(carry).chain(resetting).collect()
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    index::{Owners, Wish},
+    index::{Owners, Wish, is_free},
     outcome::Problem,
 };
 use crate::{
@@ -171,7 +171,7 @@ pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, vie
         for (hostname, &wanted) in &wish.spec.settings {
             // What holds for most entries of a large scope is asked first.
             let due = !view.is_proved(remote, hostname, wanted)
-                && owners.get(hostname) == Some(&wish.uid)
+                && owners.get(hostname).is_some_and(|owner| owner.uid == wish.uid)
                 && may_write(wish, hostname)
                 && !view.is_under_way(hostname, wanted)
                 && view.rejection(hostname, wanted).is_none()
@@ -182,7 +182,7 @@ pub fn plan<'a>(wishes: impl IntoIterator<Item = &'a Wish>, owners: &Owners, vie
         }
         let off = Flags::default();
         let due = |hostname: &&Hostname| {
-            !owners.contains_key(*hostname)
+            is_free(owners, hostname)
                 && !view.is_proved(remote, hostname, off)
                 && !view.is_under_way(hostname, off)
                 && view.rejection(hostname, off).is_none()

@@ -41,7 +41,7 @@ fn nobody(_: &Wish, _: &Hostname, _: Flags) -> bool {
 }
 
 fn owner(wishes: &[Wish], hostname: &str, stands_back: impl Fn(&Wish, &Hostname, Flags) -> bool) -> Option<String> {
-    owners(wishes, stands_back).get(hostname).map(ToString::to_string)
+    owners(wishes, stands_back).get(hostname).map(|owner| owner.uid.to_string())
 }
 
 #[test]
@@ -87,15 +87,16 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
     let status: MtlsHostnameSettingsStatus = serde_json::from_value(serde_json::json!({
         "observedGeneration": 1,
         "hostnames": [
-            {"hostname": "a.example.com", "state": "InSync", "remote": {"clientCertificateForwarding": true, "chinaNetwork": false}},
-            {"hostname": "b.example.com", "state": "InSync"},
-            {"hostname": "c.example.com", "state": "Drifted"},
+            {"hostname": "a.example.com", "state": "InSync", "applied": true, "remote": {"clientCertificateForwarding": true, "chinaNetwork": false}},
+            {"hostname": "b.example.com", "state": "InSync", "applied": true},
+            {"hostname": "c.example.com", "state": "Drifted", "applied": true},
             {"hostname": "d.example.com", "state": "Conflicted"},
             {"hostname": "e.example.com", "state": "SomethingNew"},
+            {"hostname": "f.example.com", "state": "Pending", "applied": true},
         ],
     }))
     .unwrap();
-    let listed = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
+    let listed = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com", "f.example.com"];
     let former = wish("w", &listed, &[], 1);
     let remembered = |generation| {
         let key = former.key.clone();
@@ -107,10 +108,11 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
     };
     let kept = Wish::new(former.key.clone(), "u", 2, None, let_go, &status, None);
     assert_eq!(kept.applied, known(&[("b.example.com", false)]));
-    let all = [("a.example.com", true), ("b.example.com", true), ("c.example.com", true)];
+    // A change that was under way does not end the claim, and proves nothing.
+    let all = [("a.example.com", true), ("b.example.com", true), ("c.example.com", true), ("f.example.com", false)];
     assert_eq!(remembered(1).applied, known(&all));
     // Another generation: settled is only what shows the flags that are wanted now.
-    assert_eq!(remembered(2).applied, known(&[all[0], ("b.example.com", false), ("c.example.com", false)]));
+    assert_eq!(remembered(2).applied, known(&[all[0], ("b.example.com", false), ("c.example.com", false), all[3]]));
 }
 
 prop_compose! {
@@ -142,8 +144,8 @@ proptest! {
         prop_assert_eq!(&owners(&shuffled, stands_back), &decided);
         let listed: BTreeSet<&Hostname> = wishes.iter().flat_map(|wish| wish.spec.settings.keys()).collect();
         prop_assert_eq!(decided.keys().collect::<BTreeSet<_>>(), listed);
-        for (hostname, uid) in &decided {
-            let holder = wishes.iter().find(|wish| wish.uid == *uid);
+        for (hostname, owner) in &decided {
+            let holder = wishes.iter().find(|wish| wish.uid == owner.uid);
             prop_assert!(holder.is_some_and(|wish| wish.spec.settings.contains_key(hostname)));
         }
     }
@@ -163,9 +165,9 @@ proptest! {
         let holder = wish("holder", &[NAMES[0]], &[NAMES[0]], 2);
         wishes.push(holder.clone());
         let stands_back = |_: &Wish, _: &Hostname, _: Flags| backs;
-        prop_assert_eq!(owners(&wishes, stands_back).get(&name).cloned(), Some(holder.uid.clone()));
+        prop_assert_eq!(owners(&wishes, stands_back).get(&name).map(|owner| owner.uid.clone()), Some(holder.uid.clone()));
         wishes.push(newcomer);
         wishes.remove(0);
-        prop_assert_eq!(owners(&wishes, stands_back).get(&name).cloned(), Some(holder.uid.clone()));
+        prop_assert_eq!(owners(&wishes, stands_back).get(&name).map(|owner| owner.uid.clone()), Some(holder.uid.clone()));
     }
 }
