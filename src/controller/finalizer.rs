@@ -1,14 +1,24 @@
-//! The finalizer of objects with `deletionPolicy: Reset`: set before the first write, removed when nothing is left.
+//! The finalizer of objects with `deletionPolicy: Reset`: set before the first write, removed when nothing is left. Before
+//! anything is turned off, the object is read.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
 };
 use serde_json::json;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::context::Context;
-use crate::api::{FIELD_MANAGER, FINALIZER, MtlsHostnameSettings, ObjectKey};
+use crate::{
+    api::{DeletionPolicy, FIELD_MANAGER, FINALIZER, Hostname, MtlsHostnameSettings, ObjectKey, ValidSpec},
+    sync::Wish,
+};
+
+/// Longest that one object may take to be read.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn is_set(object: &MtlsHostnameSettings) -> bool {
     object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
@@ -19,8 +29,8 @@ fn api(context: &Context, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(context.requests.clone(), namespace, &kind)
 }
 
-/// Sets the finalizer on the object as the watch showed it. Somebody else's change in between is no failure: it brings
-/// the object back by itself.
+/// Sets the finalizer on the object as the watch showed it. Somebody else's change in between makes it fail; it brings the
+/// object back by itself.
 pub(super) async fn add(context: &Context, object: &MtlsHostnameSettings) -> Result<(), kube::Error> {
     let mut finalizers = object.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
@@ -29,12 +39,34 @@ pub(super) async fn add(context: &Context, object: &MtlsHostnameSettings) -> Res
     replace(&api, &object.name_any(), version, finalizers).await
 }
 
+/// Which of its tombstones the object lets go as the API server has it now. None when it cannot be read, is another one, or
+/// cannot be understood: what is not certain is not turned off.
+pub(super) async fn lets_go(context: Arc<Context>, wish: Wish) -> BTreeSet<Hostname> {
+    let api = api(&context, &wish.key.namespace);
+    let read = timeout(DEADLINE, api.get_opt(&wish.key.name)).await;
+    let Ok(Ok(Some(object))) = read else { return BTreeSet::new() };
+    let Some(object) = object
+        .try_parse::<MtlsHostnameSettings>()
+        .ok()
+        .filter(|object| object.metadata.uid.as_deref() == Some(&wish.uid))
+    else {
+        return BTreeSet::new();
+    };
+    let is_leaving = object.metadata.deletion_timestamp.is_some();
+    let Ok(spec) = ValidSpec::parse(&object) else { return BTreeSet::new() };
+    let lets_go = |hostname: &&Hostname| {
+        spec.deletion_policy == DeletionPolicy::Reset && (is_leaving || !spec.settings.contains_key(*hostname))
+    };
+    wish.tombstones.iter().filter(lets_go).cloned().collect()
+}
+
 /// Removes the finalizer from the object as the API server has it now, if it still is the object that was meant: the
 /// cache may show one that was deleted and made anew.
 pub(super) async fn remove(context: &Context, key: &ObjectKey, uid: &str) -> Result<(), kube::Error> {
     let api = api(context, &key.namespace);
     let Some(object) = api.get_opt(&key.name).await? else { return Ok(()) };
-    if object.metadata.uid.as_deref() != Some(uid) {
+    let is_held = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    if object.metadata.uid.as_deref() != Some(uid) || !is_held {
         return Ok(());
     }
     let mut finalizers = object.finalizers().to_vec();

@@ -155,6 +155,11 @@ async fn invalid(object: &InvalidObject, context: &Arc<Context>) -> Result<Actio
     let kind = ApiResource::erase::<MtlsHostnameSettings>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.requests.clone(), &key.namespace, &kind);
     let Some(raw) = api.get_opt(&key.name).await.map_err(Error::Read)? else { return Ok(Action::await_change()) };
+    if raw.metadata.deletion_timestamp.is_some() && raw.metadata.uid.as_deref() == Some(uid) {
+        // Nobody can tell what it listed, and nothing may hold it.
+        finalizer::remove(context, &key, uid).await.map_err(Error::Finalizer)?;
+        return Ok(Action::await_change());
+    }
     let status = raw.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
     let resource_version = raw.metadata.resource_version.as_deref().unwrap_or_default();
     let subject = Subject { key, uid, resource_version, status: status.unwrap_or_default() };

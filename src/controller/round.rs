@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::scope::{Group, ScopeTask};
+use super::{
+    finalizer,
+    scope::{Group, ScopeTask},
+};
 use crate::{
-    api::{CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
-    cloudflare::{Credential, Failure, Left, Reply},
-    sync::{self, Problem, Report, Uid, View},
+    api::{Class, CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
+    cloudflare::{Credential, Failure, Left, RemoteList, Reply},
+    sync::{self, Problem, Report, Uid, View, Wish},
 };
 
 /// So many refusals in a row mean that something else is wrong than single entries: the rest waits.
@@ -49,17 +53,24 @@ impl ScopeTask {
         loop {
             self.drain();
             self.assign();
-            let entries = self.plan(at);
-            if entries.is_empty() && !self.mends(at) {
+            let entries = self.confirmed(at).await;
+            if (entries.is_empty() && !self.mends(at)) || refusals >= MOST_REFUSALS {
                 return self.settle(at);
             }
-            if self.context.stop.is_cancelled() {
+            // What a write has harmed is mended before the end.
+            if self.context.stop.is_cancelled() && !self.mends(at) {
                 return;
             }
             let batch = self.next_part(at, entries);
-            match self.write(at, credential, batch, refusals >= MOST_REFUSALS).await {
+            match self.write(at, credential, batch).await {
                 Written::Failed => return,
-                Written::Refused => refusals += 1,
+                Written::Refused => {
+                    refusals += 1;
+                    // A body that carries the whole list carries it as it is now.
+                    if self.guard.replaces() && self.look(at, credential).await.is_none() {
+                        return;
+                    }
+                }
                 Written::Accepted => {
                     let Some(damaged) = self.look(at, credential).await else { return };
                     if damaged {
@@ -77,9 +88,10 @@ impl ScopeTask {
         }
     }
 
-    /// Whether this group has to put back what a write of ours has removed.
+    /// Whether this group has to put back what a write of ours has removed. Who wrote mends, whatever became of its objects.
     fn mends(&self, at: &Arc<CredentialRef>) -> bool {
-        self.guard.has_harmed() && self.members(at).any(|wish| wish.spec.mode != SyncMode::Observe)
+        let wrote = self.groups.get(at).is_some_and(|group| group.wrote);
+        self.guard.has_harmed() && (wrote || self.members(at).any(|wish| wish.spec.mode != SyncMode::Observe))
     }
 
     /// Reads the list. `Some(true)` when it shows that a write of ours removed what it did not name; `None` when the
@@ -91,14 +103,19 @@ impl ScopeTask {
         }
         let started = Instant::now();
         self.spend(at);
+        self.begin(at);
         match self.context.cloudflare.get(&self.scope, credential).await {
             Ok(Reply { list, response, left }) => {
                 self.note(at, left);
                 self.log(&response, started, "read");
                 let domains = self.domains();
                 let view = &mut self.groups.entry(at.clone()).or_default().view;
+                let stood_back = view.problem.is_some() || !view.rejected.is_empty();
                 view.read(list, response, Instant::now().into_std());
-                let landed = view.sent.is_empty();
+                self.claims_changed |= stood_back;
+                // Over all credentials: the list is one.
+                let landed = self.groups.values().all(|group| group.view.sent.is_empty());
+                let view = &mut self.groups.get_mut(at)?.view;
                 let list = view.remote.as_ref()?;
                 let damaged = self.guard.check(list, landed, |hostname| domains.holds(hostname));
                 view.alarm |= damaged;
@@ -115,14 +132,46 @@ impl ScopeTask {
         }
     }
 
+    /// A look begins: it answers whoever has asked for one by now.
+    fn begin(&mut self, at: &Arc<CredentialRef>) {
+        self.group(at).asked = false;
+        let members = self.wishes.values_mut().filter(|wish| wish.spec.credential == *at);
+        members.for_each(|wish| wish.looked_at.clone_from(&wish.reconcile_at));
+    }
+
+    /// The plan, without resets that the API server does not confirm: the watch may be late, and what is turned off is gone.
+    async fn confirmed(&self, at: &Arc<CredentialRef>) -> BTreeMap<Hostname, Flags> {
+        let mut entries = self.plan(at);
+        let resets = |wish: &&Wish| wish.tombstones.iter().any(|hostname| entries.contains_key(hostname));
+        let wishes: Vec<Wish> = self.members(at).filter(resets).cloned().collect();
+        let reads: Vec<_> = wishes.iter().map(|wish| finalizer::lets_go(self.context.clone(), wish.clone())).collect();
+        let confirmed: Vec<BTreeSet<Hostname>> = stream::iter(reads).buffered(8).collect().await;
+        for hostname in wishes.iter().flat_map(|wish| &wish.tombstones) {
+            let is_confirmed = confirmed.iter().any(|names| names.contains(hostname));
+            if !is_confirmed && sync::is_free(&self.owners, hostname) {
+                entries.remove(hostname);
+            }
+        }
+        entries
+    }
+
     fn plan(&self, at: &Arc<CredentialRef>) -> BTreeMap<Hostname, Flags> {
         let group = self.groups.get(at);
         group.map(|group| sync::plan(self.members(at), &self.owners, &group.view)).unwrap_or_default()
     }
 
-    /// What to send next: a part of a batch that was refused as a whole, or everything.
+    /// What to send next: what is new, then the parts of a batch that was refused as a whole.
     fn next_part(&mut self, at: &Arc<CredentialRef>, entries: BTreeMap<Hostname, Flags>) -> BTreeMap<Hostname, Flags> {
         let group = self.group(at);
+        let is_new = |hostname: &Hostname| !group.parts.iter().any(|part| part.contains(hostname));
+        let new: BTreeMap<Hostname, Flags> = entries
+            .iter()
+            .filter(|(hostname, _)| is_new(hostname))
+            .map(|(name, flags)| (name.clone(), *flags))
+            .collect();
+        if !new.is_empty() {
+            return new;
+        }
         while let Some(part) = group.parts.pop() {
             let wanted: BTreeMap<_, _> =
                 part.into_iter().filter_map(|name| Some((name.clone(), *entries.get(&name)?))).collect();
@@ -140,7 +189,6 @@ impl ScopeTask {
         at: &Arc<CredentialRef>,
         credential: &Credential,
         batch: BTreeMap<Hostname, Flags>,
-        last_try: bool,
     ) -> Written {
         if let Some(problem) = self.limited(at).or_else(|| self.locked()) {
             self.group(at).parts.push(batch.into_keys().collect());
@@ -149,11 +197,17 @@ impl ScopeTask {
         }
         let started = Instant::now();
         let domains = self.domains();
-        let remote = self.groups.get(at).and_then(|group| group.view.remote.as_ref());
-        let body = self.guard.body(remote, &batch, |hostname| domains.holds(hostname));
+        let body = self.guard.body(self.remote_to_be(at).as_ref(), &batch, |hostname| domains.holds(hostname));
         self.spend(at);
         let answer = self.context.cloudflare.put(&self.scope, credential, &body).await;
         if answer.as_ref().map_or_else(|failure| failure.unclear, |_| true) {
+            self.group(at).wrote = true;
+            for hostname in batch.keys() {
+                let owner = self.owners.get(hostname).and_then(|owner| self.wishes.get_mut(&owner.uid));
+                if let Some(wish) = owner {
+                    wish.sent(hostname);
+                }
+            }
             self.guard.wrote(self.groups.get(at).and_then(|group| group.view.remote.as_ref()), &body);
         }
         match answer {
@@ -173,7 +227,13 @@ impl ScopeTask {
                 group.view.accepted(&batch, repaired, response, started.into_std());
                 Written::Accepted
             }
-            Err(failure) if blames_an_entry(&failure) && !batch.is_empty() && !last_try => {
+            Err(failure) if blames_an_entry(&failure) && batch.is_empty() => {
+                self.log_failure(&failure, started);
+                warn!(scope = %self.scope, "what a write removed cannot be put back: Cloudflare refuses it");
+                self.guard.give_up();
+                Written::Refused
+            }
+            Err(failure) if blames_an_entry(&failure) => {
                 self.log_failure(&failure, started);
                 let group = self.group(at);
                 if batch.len() > 1 {
@@ -209,10 +269,25 @@ impl ScopeTask {
             Scope::Account(_) => Domains(None),
             Scope::Zone(_) => {
                 // An object that is being deleted lists nothing any more, and still tells whose zone this is.
-                let hostnames = self.wishes.values().flat_map(|wish| wish.spec.settings.keys().chain(&wish.tombstones));
-                Domains(Some(hostnames.map(|hostname| sync::registered_domain(hostname.as_str()).to_owned()).collect()))
+                let of = |hostname: &Hostname| sync::registered_domain(hostname.as_str()).to_owned();
+                let known = self.wishes.values().flat_map(|wish| wish.applied.keys().chain(&wish.tombstones));
+                let mut domains: BTreeSet<String> = known.map(of).collect();
+                // What was never applied may lie in another zone.
+                if domains.is_empty() {
+                    domains.extend(self.wishes.values().flat_map(|wish| wish.spec.settings.keys()).map(of));
+                }
+                Domains(Some(domains))
             }
         }
+    }
+
+    /// The list as it will be once everything has arrived that is on its way, where bodies carry the whole list.
+    fn remote_to_be(&self, at: &Arc<CredentialRef>) -> Option<RemoteList> {
+        let mut list = self.groups.get(at)?.view.remote.clone().filter(|_| self.guard.replaces())?;
+        for (hostname, sent) in self.groups.values().flat_map(|group| &group.view.sent) {
+            list.insert(hostname.as_str().to_owned(), sent.flags);
+        }
+        Some(list)
     }
 
     fn group(&mut self, at: &Arc<CredentialRef>) -> &mut Group {
@@ -282,8 +357,15 @@ impl ScopeTask {
         if response.is_some() {
             group.view.response = response.map(Arc::new);
         }
+        let is_hopeless = problem.gone || problem.reason.class() == Class::Stalled;
         group.view.problem = Some(problem);
         self.claims_changed = true;
+        if is_hopeless && self.members(at).next().is_none() {
+            self.guard.give_up();
+        }
+        for wish in self.wishes.values_mut().filter(|wish| wish.spec.credential == *at) {
+            wish.looked_at.clone_from(&wish.reconcile_at);
+        }
         self.answer(at);
     }
 
@@ -294,9 +376,16 @@ impl ScopeTask {
         let interval = interval.unwrap_or(self.context.settings.default_interval);
         let open =
             !self.plan(at).is_empty() || self.mends(at) || self.groups.get(at).is_some_and(|group| group.view.alarm);
+        let is_open = self.guard.is_open();
         let group = self.group(at);
         group.failures = 0;
-        group.due = Some(if open || !group.view.sent.is_empty() {
+        group.wrote &= is_open;
+        let open = open || !group.view.sent.is_empty();
+        group.wanted = group.asked || open;
+        group.due = Some(if group.asked {
+            // Somebody has asked for a look since this one began.
+            now
+        } else if open {
             group.looks = group.looks.saturating_add(1);
             now + sync::propagation_delay(group.looks)
         } else {

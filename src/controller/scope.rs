@@ -29,13 +29,17 @@ pub(super) struct Group {
     /// When the next round is due; `None` until an object asks for one.
     pub(super) due: Option<Instant>,
     /// Whether somebody waits for the next round; else it is a look in the course of things.
-    wanted: bool,
+    pub(super) wanted: bool,
     /// The budget is used up until then.
     held: Option<Instant>,
     /// When the Secret is read again, to notice that it changed.
     poll: Option<Instant>,
     pub(super) failures: u32,
     pub(super) looks: u32,
+    /// A look was asked for since the last one began.
+    pub(super) asked: bool,
+    /// A write through this credential may still show its effect.
+    pub(super) wrote: bool,
     /// What is left of a refused batch that was halved; the last part is next.
     pub(super) parts: Vec<BTreeSet<Hostname>>,
     /// What the Secret held when it was last read, as far as it takes to notice a change.
@@ -79,6 +83,8 @@ pub(super) struct ScopeTask {
     pub(super) owners: Owners,
     /// Whether `owners` has to be decided anew.
     pub(super) claims_changed: bool,
+    /// Whether a group may have lost its last object.
+    members_changed: bool,
     pub(super) busy: Busy,
     pub(super) guard: Guard,
 }
@@ -93,6 +99,7 @@ impl ScopeTask {
             groups: BTreeMap::new(),
             owners: Owners::new(),
             claims_changed: false,
+            members_changed: false,
             busy: Busy::default(),
             guard: Guard::default(),
         }
@@ -104,7 +111,8 @@ impl ScopeTask {
         loop {
             self.drain();
             self.assign();
-            if stop.is_cancelled() || (self.wishes.is_empty() && self.context.scopes.close(&self.scope, &self.inbox)) {
+            self.drop_empty_groups();
+            if stop.is_cancelled() || (self.is_done() && self.context.scopes.close(&self.scope, &self.inbox)) {
                 return;
             }
             let next = self.groups.iter().filter_map(|(at, group)| Some((group.next()?, at.clone()))).min();
@@ -125,6 +133,11 @@ impl ScopeTask {
                 }
             }
         }
+    }
+
+    /// Nobody wants anything any more, and no write of ours has an effect that is still to be seen.
+    fn is_done(&self) -> bool {
+        self.wishes.is_empty() && self.groups.is_empty()
     }
 
     /// Takes in everything that was filed meanwhile: it becomes part of the batch that is about to be planned.
@@ -159,7 +172,7 @@ impl ScopeTask {
             self.guard.remember_replacing();
         }
         let at = wish.spec.credential.clone();
-        let left = former.map(|former| former.spec.credential.clone()).filter(|left| *left != at);
+        let asked = former.is_none_or(|former| former.reconcile_at != wish.reconcile_at);
         let suspended = wish.spec.suspend;
         let listed: BTreeSet<Hostname> = wish.spec.settings.keys().cloned().collect();
         self.wishes.insert(wish.uid.clone(), wish);
@@ -167,12 +180,11 @@ impl ScopeTask {
             return;
         }
         self.claims_changed = true;
-        if left.is_some() {
-            self.drop_empty_groups();
-        }
+        self.members_changed = true;
         if !suspended {
             let group = self.groups.entry(at).or_default();
             group.view.repairs.retain(|hostname, _| !listed.contains(hostname));
+            group.asked |= asked;
             group.hurry();
             self.busy.until = None;
         }
@@ -181,13 +193,31 @@ impl ScopeTask {
     fn forget(&mut self, uid: &str) {
         if self.wishes.remove(uid).is_some() {
             self.claims_changed = true;
-            self.drop_empty_groups();
+            self.members_changed = true;
         }
     }
 
+    /// Forgets credentials that no object uses any more, but not before the effect of their last write is seen.
     fn drop_empty_groups(&mut self) {
+        if !std::mem::take(&mut self.members_changed) && !self.wishes.is_empty() {
+            return;
+        }
         let used: BTreeSet<&Arc<CredentialRef>> = self.wishes.values().map(|wish| &wish.spec.credential).collect();
-        self.groups.retain(|at, _| used.contains(at));
+        let is_open = self.guard.is_open();
+        let mut under_way = BTreeMap::new();
+        self.groups.retain(|at, group| {
+            let is_needed = used.contains(at) || (group.wrote && is_open);
+            if !is_needed {
+                under_way.append(&mut group.view.sent);
+            }
+            is_needed
+        });
+        // What is on its way arrives, whoever sent it: nobody is in sync before it has.
+        for group in self.groups.values_mut() {
+            for (hostname, sent) in &under_way {
+                group.view.sent.entry(hostname.clone()).or_insert(*sent);
+            }
+        }
     }
 
     /// Decides who owns what, when something that matters for it has changed. Whoever gains a hostname is served at
@@ -215,8 +245,11 @@ impl ScopeTask {
 
     /// Does what is due for one credential reference: a round, or just a look at the Secret.
     async fn serve(&mut self, at: &Arc<CredentialRef>) {
-        if self.members(at).next().is_none() {
-            self.groups.remove(at);
+        let is_open = self.guard.is_open();
+        let is_idle = self.members(at).next().is_none();
+        if let Some(group) = self.groups.get_mut(at).filter(|group| is_idle && !(group.wrote && is_open)) {
+            (group.due, group.poll) = (None, None);
+            self.members_changed = true;
             return;
         }
         let context = self.context.clone();
@@ -242,6 +275,7 @@ impl ScopeTask {
         let secret = Some(credential.as_ref().map(|token| context.budget.fingerprint(token)).map_err(Clone::clone));
         if group.secret.is_some() && group.secret != secret {
             group.view.rejected.clear();
+            self.claims_changed = true;
             group.hurry();
         }
         group.secret = secret;
@@ -257,7 +291,6 @@ impl ScopeTask {
             return;
         }
         group.held = None;
-        group.wanted = false;
         match credential {
             Ok(credential) => self.round(at, &credential).await,
             Err(error) => self.fail(at, Problem::from(&error), None),

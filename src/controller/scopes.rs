@@ -67,6 +67,8 @@ struct Object {
     place: Option<Box<Place>>,
     /// The status that was written last, until the watch shows it.
     written: Option<Box<Written>>,
+    /// The version that the watch showed last.
+    version: Box<str>,
 }
 
 struct Place {
@@ -168,10 +170,12 @@ impl Scopes {
     pub(super) fn seen(&self, key: ObjectKey, uid: &str, version: &str, mark: Option<u64>) -> bool {
         let mut state = self.state();
         let news = if let Some(object) = state.objects.get_mut(uid) {
+            object.version = version.into();
             object.catch_up(version);
             std::mem::replace(&mut object.mark, mark) != mark
         } else {
-            let object = Object { namespace: key.namespace.clone(), mark, place: None, written: None };
+            let object =
+                Object { namespace: key.namespace.clone(), mark, place: None, written: None, version: version.into() };
             state.objects.insert(uid.into(), object);
             true
         };
@@ -206,13 +210,17 @@ impl Scopes {
     /// An object is gone from the watch: deleted, or not selected any more.
     pub(super) fn gone(&self, key: &ObjectKey, uid: &str) {
         self.reconciled(key);
-        self.forget(uid);
-        self.state().objects.remove(uid);
+        let mut state = self.state();
+        self.forget_in(&mut state, uid);
+        state.objects.remove(uid);
     }
 
     /// Forgets an object: its hostnames are free.
     pub(super) fn forget(&self, uid: &str) {
-        let mut state = self.state();
+        self.forget_in(&mut self.state(), uid);
+    }
+
+    fn forget_in(&self, state: &mut State, uid: &str) {
         let place = state.objects.get_mut(uid).and_then(|object| object.place.take());
         if state.undelivered.remove(uid) {
             self.delivered.notify_waiters();
@@ -225,13 +233,12 @@ impl Scopes {
     /// Forgets every object of a namespace (of all, where `None`) that `known` does not know.
     pub(super) fn forget_all_but(&self, namespace: Option<&str>, known: impl Fn(&str) -> bool) {
         let here = |place: &str| namespace.is_none_or(|namespace| place == namespace);
-        let state = self.state();
+        let mut state = self.state();
         let objects = state.objects.iter().filter(|(uid, object)| here(&object.namespace) && !known(uid));
         let gone: Vec<Uid> = objects.map(|(uid, _)| uid.clone()).collect();
-        drop(state);
         for uid in gone {
-            self.forget(&uid);
-            self.state().objects.remove(&uid);
+            self.forget_in(&mut state, &uid);
+            state.objects.remove(&uid);
         }
     }
 
@@ -269,7 +276,9 @@ impl Scopes {
 
     /// Notes what was written, and the version that came of it.
     pub(super) fn wrote(&self, uid: &str, version: String, status: MtlsHostnameSettingsStatus) {
-        if let Some(object) = self.state().objects.get_mut(uid) {
+        if let Some(object) =
+            self.state().objects.get_mut(uid).filter(|object| number(&object.version) < number(&version))
+        {
             object.written = Some(Box::new(Written { version, status }));
         }
     }

@@ -98,6 +98,18 @@ impl Guard {
         self.replaces = true;
     }
 
+    /// Whether the effect of a write is not seen yet, or entries wait to be put back.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.watched.is_some() || self.has_harmed()
+    }
+
+    /// Leaves entries as they are that cannot be put back, and writes whose effect nobody will see.
+    pub fn give_up(&mut self) {
+        self.watched = None;
+        self.harmed.clear();
+    }
+
     /// Whether entries wait to be put back.
     #[must_use]
     pub fn has_harmed(&self) -> bool {
@@ -105,17 +117,27 @@ impl Guard {
     }
 }
 
-/// The domain under which a hostname was probably registered: its last two labels, or three below a short second level
-/// such as `co.uk`. Entries of one zone share it; entries of different zones mostly do not.
+/// Second levels below which countries register names, as far as they are common.
+const SECOND_LEVELS: [&str; 16] =
+    ["ac", "co", "com", "edu", "gob", "gov", "go", "mil", "ne", "net", "nom", "or", "org", "sch", "gen", "web"];
+
+/// The domain under which a hostname was probably registered: its last two labels, or three below a second level such as
+/// `co.uk`. Entries of one zone share it; entries of different zones mostly do not.
 #[must_use]
 pub fn registered_domain(hostname: &str) -> &str {
     let mut starts = hostname.rmatch_indices('.').map(|(at, _)| at + 1);
     let (last, second, third) = (starts.next(), starts.next(), starts.next());
     let from = |start: Option<usize>| hostname.get(start.unwrap_or_default()..).unwrap_or(hostname);
     match (last, second) {
-        (Some(last), Some(second)) if hostname.len() - last == 2 && last - second <= 4 => from(third),
+        (Some(last), Some(second)) if hostname.len() - last == 2 && is_second_level(hostname, second, last) => {
+            from(third)
+        }
         _ => from(second),
     }
+}
+
+fn is_second_level(hostname: &str, from: usize, to: usize) -> bool {
+    hostname.get(from..to - 1).is_some_and(|label| SECOND_LEVELS.contains(&label))
 }
 
 #[cfg(test)]
@@ -228,6 +250,9 @@ mod tests {
             ("a.example.co.uk", "example.co.uk"),
             ("example.co.uk", "example.co.uk"),
             ("a.example.uk", "example.uk"),
+            ("admin.fly.io", "fly.io"),
+            ("www.dhl.de", "dhl.de"),
+            ("co.uk", "co.uk"),
             ("localhost", "localhost"),
         ] {
             assert_eq!(registered_domain(hostname), domain, "{hostname}");

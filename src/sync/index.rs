@@ -38,6 +38,8 @@ pub struct Wish {
     pub previous: Arc<[HostnameStatus]>,
     /// Value of the annotation that asks for a look now.
     pub reconcile_at: Option<String>,
+    /// The value that it had when the last look began: what has been answered.
+    pub looked_at: Option<String>,
     /// Hostnames that were let go under `deletionPolicy: Reset`: both flags are turned off, unless somebody else lists
     /// them. Derived from the status each time, so that no crash loses them.
     pub tombstones: BTreeSet<Hostname>,
@@ -84,7 +86,8 @@ impl Wish {
         let previous = status.hostnames.clone().into();
         let uid = uid.into();
         // An annotation that was taken away asks for nothing, and what was acknowledged stays acknowledged.
-        let reconcile_at = reconcile_at.or_else(|| status.last_handled_reconcile_at.clone());
+        let looked_at = status.last_handled_reconcile_at.clone();
+        let reconcile_at = reconcile_at.or_else(|| looked_at.clone());
         let whole_list = status.conditions.iter().any(|condition| condition.type_ == WHOLE_LIST);
         Self {
             key,
@@ -95,6 +98,7 @@ impl Wish {
             applied,
             previous,
             reconcile_at,
+            looked_at,
             tombstones,
             whole_list,
             leaving: false,
@@ -144,6 +148,7 @@ impl Wish {
 
     /// Takes over what this process proved about the object's former wish, which is newer than a cached status.
     pub fn succeed(&mut self, former: &Self) {
+        self.looked_at.clone_from(&former.looked_at);
         for (hostname, was_settled) in &former.applied {
             let Some(wanted) = self.spec.settings.get(hostname) else { continue };
             let unchanged = former.spec.settings.get(hostname) == Some(wanted);

@@ -98,7 +98,7 @@ pub fn report(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<Obje
         message,
         hostnames,
         response: response(wish, view, refusal),
-        handled_reconcile_at: wish.reconcile_at.clone(),
+        handled_reconcile_at: wish.looked_at.clone(),
         whole_list: view.whole_list || wish.whole_list,
         released,
     }

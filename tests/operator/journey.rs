@@ -44,6 +44,7 @@ async fn an_applied_object_becomes_ready_with_three_requests() {
         json!([{
             "hostname": "admin.example.com",
             "state": "InSync",
+            "applied": true,
             "remote": {"clientCertificateForwarding": true, "chinaNetwork": false},
         }])
     );

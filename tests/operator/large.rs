@@ -133,7 +133,8 @@ async fn writes_with_bad(behaviour: Behaviour, bad: &[usize]) -> usize {
 async fn one_bad_hostname_among_a_thousand_costs_a_few_writes_once(behaviour: Behaviour) {
     let writes = writes_with_bad(behaviour, &[637]).await;
     println!("1 bad hostname among {CROWD} under {behaviour:?}: {writes} PUT");
-    assert!(writes <= MOST_WRITES, "{writes}");
+    // Where writes replace the list, one more puts back what the first ones of them removed.
+    assert!(writes <= MOST_WRITES + usize::from(behaviour.replaces()), "{writes}");
 }
 
 async fn ten_bad_hostnames_among_a_thousand_cost_ten_times_that_once(behaviour: Behaviour) {

@@ -30,6 +30,7 @@ pub(crate) fn wish(name: &str, listed: &[&str], established: &[&str], created: i
         applied: hostnames(established).into_iter().map(|hostname| (hostname, false)).collect(),
         previous: Arc::new([]),
         reconcile_at: None,
+        looked_at: None,
         tombstones: BTreeSet::new(),
         whole_list: false,
         leaving: false,
