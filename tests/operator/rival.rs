@@ -205,6 +205,10 @@ impl Contest {
         let methods: Vec<&str> = ledger.all().iter().map(|exchange| exchange.method.as_str()).collect();
         let read_afresh = methods.windows(2).all(|pair| pair != ["PUT", "PUT"]);
         assert!(read_afresh, "seed {}: a read comes before each write:\n{ledger}", self.seed);
+        for put in ledger.puts(&self.world.scope()).iter().filter(|_| !behaviour.replaces()) {
+            let ours = put.settings().iter().all(|entry| self.ours.contains_key(&entry.0));
+            assert!(ours, "seed {}: where writes merge, no entry of the rival is named: {put}", self.seed);
+        }
         println!(
             "a rival under {behaviour:?}, seed {}: {} of its {} writes lost; the operator wrote {} times and was refused \
              {} times",
