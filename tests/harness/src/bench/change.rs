@@ -1,21 +1,17 @@
 //! One change, from the API server's event to `Ready` in the status: the operator beside the yardstick.
 
-use std::path::Path;
-
-use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use serde_json::json;
 
-use super::program::Program;
+use super::audit::{Audit, Request};
+use super::program::{self, Program};
+use super::spread::float;
+use super::watch::{Seen, Watch, generation};
 use super::{Spread, Subject};
 use crate::cloudflare::{Cloudflare, Remote};
-use crate::control_plane::{ControlPlane, OPERATOR};
-use crate::error::{Context as _, Error, Result};
-use crate::fixture::{CREDENTIAL, Fixture, PATIENCE, condition};
+use crate::control_plane::ControlPlane;
+use crate::error::{Error, Result};
+use crate::fixture::{CREDENTIAL, Fixture, PATIENCE};
 
 const NAME: &str = "bench";
 const HOSTNAME: &str = "bench.example.com";
@@ -55,21 +51,7 @@ pub(super) struct Change {
 struct Side {
     fixture: Fixture,
     remote: Remote,
-    seen: mpsc::UnboundedReceiver<Seen>,
-    watch: AbortHandle,
-}
-
-/// One event of the watch.
-struct Seen {
-    at: Timestamp,
-    generation: i64,
-    ready: bool,
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        self.watch.abort();
-    }
+    watch: Watch,
 }
 
 /// Times so many changes of both, one after the other, in turns.
@@ -82,7 +64,7 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, ro
     let mut theirs = Side::new(control_plane, &cloudflare, "program").await?;
     let mut operator = operator.spawn(control_plane, ours.fixture.namespace(), &cloudflare).await?;
     operator.wait_ready(PATIENCE).await?;
-    let client = client(operator.kubeconfig()).await?;
+    let client = program::client(operator.kubeconfig()).await?;
     let program = Program::new(&client, &theirs.fixture, &cloudflare.url(), NAME)?;
     ours.create(true).await?;
     ours.until(|seen| seen.ready).await?;
@@ -111,8 +93,9 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, ro
         }
     }
     let requests = cloudflare.ledger().since(first).of(ours.remote.scope()).len();
-    let our_requests = requests_in(control_plane, ours.fixture.namespace())?;
-    let their_requests = requests_in(control_plane, theirs.fixture.namespace())?;
+    let audit = Audit::whole(control_plane);
+    let our_requests = audit.requests_in(ours.fixture.namespace())?;
+    let their_requests = audit.requests_in(theirs.fixture.namespace())?;
     let pairs = our_rounds.iter().zip(&their_rounds);
     Ok(Change {
         ratio: Spread::of(pairs.map(|(one, other)| one.whole() / other.whole())),
@@ -124,9 +107,8 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, ro
     })
 }
 
-#[allow(clippy::cast_precision_loss, reason = "both are small counts")]
 fn per(requests: usize, changes: usize) -> Spread {
-    Spread::of([requests as f64 / changes as f64])
+    Spread::of([float(requests) / float(changes)])
 }
 
 impl Round {
@@ -144,7 +126,7 @@ impl Round {
                 .map(|request| request.at)
                 .ok_or_else(|| Error::new(format!("{verb} {resource} is not in the audit log")))
         };
-        let (secret, status) = (arrived("get", "secrets")?, arrived("patch", "mtlshostnamesettings")?);
+        let (secret, status) = (arrived("get", "secrets")?, arrived("patch", "mtlshostnamesettings/status")?);
         let [get, put, proof] = self.cloudflare;
         Ok([
             millis(self.event, secret),
@@ -178,20 +160,8 @@ impl Side {
         cloudflare.token(&token).named(name).may_write(remote.scope());
         let (secret, key) = CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, &token)).await?;
-        let (sender, seen) = mpsc::unbounded_channel();
-        let mut events =
-            Box::pin(watcher(fixture.objects(), watcher::Config::default()).default_backoff().applied_objects());
-        let watch = tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                let Ok(object) = event else { continue };
-                let at = Timestamp::now();
-                let Ok(object) = serde_json::to_value(object) else { continue };
-                if sender.send(Seen::of(&object, at)).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { fixture, remote, seen, watch: watch.abort_handle() })
+        let watch = Watch::start(&fixture);
+        Ok(Self { fixture, remote, watch })
     }
 
     async fn create(&self, forwarding: bool) -> Result<i64> {
@@ -226,58 +196,6 @@ impl Side {
     }
 
     async fn until(&mut self, holds: impl Fn(&Seen) -> bool) -> Result<Seen> {
-        let wait = async {
-            loop {
-                match self.seen.recv().await {
-                    Some(seen) if holds(&seen) => return Ok(seen),
-                    Some(_) => {}
-                    None => return Err(Error::new("the watch ended")),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.context("waiting for a change to be served")?
+        self.watch.until(PATIENCE, holds).await
     }
-}
-
-impl Seen {
-    fn of(object: &Value, at: Timestamp) -> Self {
-        let generation = generation(object).unwrap_or_default();
-        let ready = condition(object, "Ready").is_some_and(|ready| {
-            ready.get("status") == Some(&json!("True")) && ready.get("observedGeneration") == Some(&json!(generation))
-        });
-        Self { at, generation, ready }
-    }
-}
-
-fn generation(object: &Value) -> Result<i64> {
-    let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
-    generation.ok_or_else(|| Error::new("the object has no generation"))
-}
-
-async fn client(kubeconfig: &Path) -> Result<kube::Client> {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
-}
-
-/// A request to the API server.
-struct Request {
-    at: Timestamp,
-    verb: String,
-    resource: String,
-}
-
-/// The requests under the operator's name in this namespace, watches aside, in the order in which they were answered.
-fn requests_in(control_plane: &ControlPlane, namespace: &str) -> Result<Vec<Request>> {
-    let all = control_plane.requests_of(&format!("system:serviceaccount:{OPERATOR}:{OPERATOR}"))?;
-    let text =
-        |entry: &Value, pointer: &str| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let counts = |entry: &&Value| {
-        text(entry, "/objectRef/namespace") == namespace && !["list", "watch"].contains(&text(entry, "/verb").as_str())
-    };
-    let request = |entry: &Value| {
-        let at = text(entry, "/requestReceivedTimestamp").parse()?;
-        Ok(Request { at, verb: text(entry, "/verb"), resource: text(entry, "/objectRef/resource") })
-    };
-    all.iter().filter(counts).map(request).collect()
 }

@@ -1,25 +1,17 @@
-//! Resident memory of the operator that has nothing to do: with no objects, with a hundred and with a thousand.
+//! Resident memory of the operator that has nothing to do: with no objects, and with more and more.
 
-use std::ops::Range;
 use std::time::Duration;
 
-use kube::api::{DynamicObject, ListParams};
-use serde_json::json;
-
-use super::{Spread, Subject};
+use super::{Spread, Subject, objects, process};
 use crate::cloudflare::Cloudflare;
 use crate::control_plane::ControlPlane;
-use crate::error::{Context as _, Error, Result};
-use crate::fixture::{CREDENTIAL, Fixture, PATIENCE, condition, eventually, random_id};
+use crate::error::Result;
+use crate::fixture::{CREDENTIAL, Fixture, PATIENCE};
 use crate::operator::Operator;
 
 const TOKEN: &str = "cfut_Gx4Fb7Wq2Tn9Kz6Hc3Rv8Pd1Ls5My";
 /// Operators that are looked at, each with a namespace of its own.
 const OPERATORS: usize = 3;
-/// How many objects each operator has when its memory is read.
-const OBJECTS: [usize; 3] = [0, 100, 1000];
-/// Objects that share a zone.
-const IN_ZONE: usize = 10;
 
 /// Resident megabytes (10^6 bytes): all, what the program allocated, and what is mapped from its file and libraries.
 pub(super) struct Resident {
@@ -30,7 +22,7 @@ pub(super) struct Resident {
 
 /// With nothing to do.
 pub(super) struct Memory {
-    /// By number of objects; the first has none.
+    /// By number of objects.
     pub(super) resident: Vec<(usize, Resident)>,
     pub(super) threads: Spread,
     pub(super) idle: Duration,
@@ -42,7 +34,12 @@ struct Watched {
 }
 
 /// Lets a few operators idle, gives them objects, and lets them idle again.
-pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, idle: Duration) -> Result<Memory> {
+pub(super) async fn measure(
+    control_plane: &ControlPlane,
+    operator: &Subject,
+    objects: &[usize],
+    idle: Duration,
+) -> Result<Memory> {
     let cloudflare = Cloudflare::start().await?;
     // Its own limit would slow the operator down, as it should.
     cloudflare.switch(|switches| switches.ratelimit_headers = false);
@@ -58,58 +55,29 @@ pub(super) async fn measure(control_plane: &ControlPlane, operator: &Subject, id
     }
     let mut resident = Vec::new();
     let mut existing = 0;
-    for objects in OBJECTS {
+    for &number in objects {
         for Watched { fixture, .. } in &watched {
-            fill(fixture, &cloudflare, existing..objects).await?;
+            // One after the other, as people and pipelines make them.
+            objects::create(fixture, &cloudflare, existing..number, 1).await?;
+            objects::until_ready(fixture, number, 4 * PATIENCE).await?;
         }
-        existing = objects;
+        existing = number;
         tokio::time::sleep(idle).await;
-        resident.push((objects, Resident::of(&watched)?));
+        let pids: Vec<u32> = watched.iter().map(|watched| watched.operator.pid()).collect();
+        resident.push((number, Resident::of(&pids)?));
     }
-    let threads: Result<Vec<f64>> = watched.iter().map(|watched| field(watched.operator.pid(), "Threads:")).collect();
+    let threads = |watched: &Watched| process::status(watched.operator.pid(), "Threads:");
+    let threads: Result<Vec<f64>> = watched.iter().map(threads).collect();
     Ok(Memory { resident, threads: Spread::of(threads?), idle })
 }
 
-/// Makes objects of these numbers and waits until all that there are now are ready.
-async fn fill(fixture: &Fixture, cloudflare: &Cloudflare, numbers: Range<usize>) -> Result<()> {
-    let mut zone = String::new();
-    for index in numbers.clone() {
-        if index % IN_ZONE == 0 {
-            zone = random_id();
-            let _ = cloudflare.add_zone(&zone, "example.com");
-        }
-        let name = format!("object-{index}");
-        let manifest = fixture.settings(&name).zone(&zone).hostname(&format!("{name}.example.com"), true);
-        fixture.apply(&manifest.build()).await?;
-    }
-    eventually(4 * PATIENCE, format!("{} objects are ready", numbers.end), async || {
-        let list = fixture.objects().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let ready = |object: &DynamicObject| {
-            let object = serde_json::to_value(object).unwrap_or_default();
-            condition(&object, "Ready").is_some_and(|ready| ready.get("status") == Some(&json!("True")))
-        };
-        let count = list.items.iter().filter(|object| ready(object)).count();
-        if count == numbers.end { Ok(()) } else { Err(format!("{count} of {} are ready", numbers.end)) }
-    })
-    .await
-}
-
 impl Resident {
-    fn of(watched: &[Watched]) -> Result<Self> {
+    /// Of some processes, as they are now.
+    pub(super) fn of(pids: &[u32]) -> Result<Self> {
         let all = |name: &str| -> Result<Spread> {
-            let values: Result<Vec<f64>> = watched.iter().map(|watched| field(watched.operator.pid(), name)).collect();
-            // The kernel counts in KiB.
-            Ok(Spread::of(values?.into_iter().map(|kib| kib * 1024.0 / 1e6)))
+            let values: Result<Vec<f64>> = pids.iter().map(|pid| process::megabytes(*pid, name)).collect();
+            Ok(Spread::of(values?))
         };
         Ok(Self { all: all("VmRSS:")?, anonymous: all("RssAnon:")?, file: all("RssFile:")? })
     }
-}
-
-/// One number of `/proc/PID/status`.
-fn field(pid: u32, name: &str) -> Result<f64> {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).context(&path)?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-    let value = value.ok_or_else(|| Error::new(format!("{path} has no {name}")))?;
-    Ok(value.parse()?)
 }

@@ -12,15 +12,26 @@ use crate::error::{Context as _, Result};
 use crate::guard::say;
 use crate::operator::Operator;
 
+mod audit;
 mod change;
+mod hostnames;
+mod lists;
 mod machine;
 mod memory;
+mod naive;
+mod objects;
+mod process;
 mod program;
 mod report;
 mod spread;
+mod stage;
 mod start;
+mod watch;
 
 use spread::Spread;
+
+/// How often an object with many hostnames is made.
+const HOSTNAME_ROUNDS: usize = 10;
 
 /// Arguments of `harness bench`.
 #[derive(clap::Args)]
@@ -43,6 +54,21 @@ pub struct Args {
     /// How long it idles before its memory is read, in seconds
     #[arg(long, default_value_t = 30)]
     idle: u64,
+    /// How many objects it has when its memory is read
+    #[arg(long, value_delimiter = ',', default_value = "0,100,1000")]
+    memory: Vec<usize>,
+    /// How many objects share one list; repeat it or separate by commas
+    #[arg(long, value_delimiter = ',', default_value = "1,10,30,100,1000")]
+    lists: Vec<usize>,
+    /// How often each of them is measured; at most 3 times from 11 objects on, and twice from 101
+    #[arg(long, default_value_t = 5)]
+    list_rounds: usize,
+    /// Up to so many of them the yardstick is measured, which takes 3 seconds for each object; beyond it is extrapolated
+    #[arg(long, default_value_t = 30)]
+    naive: usize,
+    /// How many hostnames the longest object has
+    #[arg(long, default_value_t = 1000)]
+    hostnames: usize,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -73,6 +99,9 @@ struct Figures {
     change: change::Change,
     memory: memory::Memory,
     start: start::Start,
+    hostnames: hostnames::Hostnames,
+    lists: Vec<lists::Row>,
+    naive: Vec<lists::Row>,
     /// Bytes of the operator's program.
     size: u64,
 }
@@ -83,21 +112,34 @@ struct Figures {
 /// When the operator does not do what is timed, or the report cannot be written.
 pub async fn run(args: Args) -> Result<()> {
     let program = args.operator.canonicalize().context(args.operator.display())?;
-    let size = std::fs::metadata(&program)?.len();
     say("starting a control plane ...")?;
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
     let mut machine = machine::Machine::look(&control_plane, &program).await?;
     let told: Vec<String> = args.environment.iter().map(|(name, value)| format!(" with {name}={value}")).collect();
     machine.operator.push_str(&told.concat());
-    let operator = Subject { program, environment: args.environment };
-    say(&format!("timing {} changes ...", args.rounds))?;
-    let change = change::measure(&control_plane, &operator, args.rounds).await?;
-    say(&format!("timing {} starts ...", args.starts))?;
-    let start = start::measure(&control_plane, &operator, args.starts).await?;
-    say(&format!("reading the memory after {} s of idling, three times ...", args.idle))?;
-    let memory = memory::measure(&control_plane, &operator, Duration::from_secs(args.idle)).await?;
-    let text = report::text(&machine, &Figures { change, memory, start, size });
+    let operator = Subject { program, environment: args.environment.clone() };
+    let figures = measure(&control_plane, &operator, &args).await?;
+    let text = report::text(&machine, &figures);
     std::fs::write(&args.report, &text).context(args.report.display())?;
     say(&format!("\n{text}\nwritten to {}", args.report.display()))
+}
+
+async fn measure(control_plane: &ControlPlane, operator: &Subject, args: &Args) -> Result<Figures> {
+    let idle = Duration::from_secs(args.idle);
+    say(&format!("timing {} changes ...", args.rounds))?;
+    let change = change::measure(control_plane, operator, args.rounds).await?;
+    say(&format!("timing {} starts ...", args.starts))?;
+    let start = start::measure(control_plane, operator, args.starts).await?;
+    say(&format!("timing an object with {} hostnames ...", args.hostnames))?;
+    let hostnames = hostnames::measure(control_plane, operator, args.hostnames, HOSTNAME_ROUNDS).await?;
+    say(&format!("timing {:?} objects on one list ...", args.lists))?;
+    let lists = lists::measure(control_plane, operator, &args.lists, args.list_rounds).await?;
+    let few: Vec<usize> = args.lists.iter().copied().filter(|size| *size <= args.naive).collect();
+    say(&format!("timing one PUT for each of {few:?} objects ..."))?;
+    let naive = naive::measure(&few, args.list_rounds).await?;
+    say(&format!("reading the memory after {} s of idling, {} times ...", args.idle, args.memory.len()))?;
+    let memory = memory::measure(control_plane, operator, &args.memory, idle).await?;
+    let size = std::fs::metadata(&operator.program)?.len();
+    Ok(Figures { change, memory, start, hostnames, lists, naive, size })
 }

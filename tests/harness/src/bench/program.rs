@@ -1,11 +1,17 @@
 //! The yardstick: a program that makes just the calls of one change, in a row, and knows nothing else.
 
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::fixture::{API_VERSION, CREDENTIAL, Fixture};
+
+/// What the operator says when all is well.
+pub(super) const MESSAGE: &str = "a read after the last write showed every hostname as the spec wants it";
 
 /// Serves the one object of a fixture, whose zone has one hostname.
 pub(super) struct Program {
@@ -19,13 +25,9 @@ pub(super) struct Program {
 impl Program {
     /// A program that uses the operator's own rights and keeps its connections open, as the operator does.
     pub(super) fn new(client: &kube::Client, fixture: &Fixture, cloudflare: &str, name: &str) -> Result<Self> {
-        let resource = kube::core::ApiResource::from_gvk_with_plural(
-            &kube::core::GroupVersionKind::gvk("cloudflare-mtls.dev", "v1alpha1", "MtlsHostnameSettings"),
-            "mtlshostnamesettings",
-        );
         Ok(Self {
             secrets: Api::namespaced(client.clone(), fixture.namespace()),
-            objects: Api::namespaced_with(client.clone(), fixture.namespace(), &resource),
+            objects: objects(client, fixture),
             http: reqwest::Client::builder().no_proxy().build()?,
             url: format!("{cloudflare}/zones/{}/access/certificates/settings", fixture.zone_id()),
             name: name.to_owned(),
@@ -50,20 +52,46 @@ impl Program {
         if found != forwarding {
             return Err(Error::new(format!("the list is not as it was written: {list}")));
         }
-        let status = status(generation, hostname, forwarding);
-        let patch = json!({
-            "apiVersion": API_VERSION,
-            "kind": "MtlsHostnameSettings",
-            "metadata": {"name": self.name},
-            "status": status,
-        });
-        self.objects.patch_status(&self.name, &PatchParams::apply("bench").force(), &Patch::Apply(&patch)).await?;
-        Ok(())
+        apply_status(&self.objects, &self.name, generation, hostname, forwarding).await
     }
 
     async fn ask(&self, request: reqwest::RequestBuilder, token: &str) -> Result<Value> {
         Ok(request.bearer_auth(token).send().await?.error_for_status()?.json().await?)
     }
+}
+
+/// A client with the rights of an operator.
+pub(super) async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// The objects of a fixture as such a client sees them.
+pub(super) fn objects(client: &kube::Client, fixture: &Fixture) -> Api<DynamicObject> {
+    let resource = kube::core::ApiResource::from_gvk_with_plural(
+        &kube::core::GroupVersionKind::gvk("cloudflare-mtls.dev", "v1alpha1", "MtlsHostnameSettings"),
+        "mtlshostnamesettings",
+    );
+    Api::namespaced_with(client.clone(), fixture.namespace(), &resource)
+}
+
+/// Applies a status of the size of the operator's.
+pub(super) async fn apply_status(
+    objects: &Api<DynamicObject>,
+    name: &str,
+    generation: i64,
+    hostname: &str,
+    forwarding: bool,
+) -> Result<()> {
+    let patch = json!({
+        "apiVersion": API_VERSION,
+        "kind": "MtlsHostnameSettings",
+        "metadata": {"name": name},
+        "status": status(generation, hostname, forwarding),
+    });
+    objects.patch_status(name, &PatchParams::apply("bench").force(), &Patch::Apply(&patch)).await?;
+    Ok(())
 }
 
 /// A status of the size of the operator's.
@@ -77,7 +105,7 @@ fn status(generation: i64, hostname: &str, forwarding: bool) -> Value {
             "type": "Ready",
             "status": "True",
             "reason": "InSync",
-            "message": "a read after the last write showed every hostname as the spec wants it",
+            "message": MESSAGE,
             "observedGeneration": generation,
             "lastTransitionTime": now,
         }],

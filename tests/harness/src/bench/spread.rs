@@ -17,11 +17,12 @@ impl Spread {
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let at = |percent: usize| {
-            let index = (values.len().saturating_sub(1) * percent + 50) / 100;
-            values.get(index).copied().unwrap_or_default()
-        };
-        Self { count: values.len(), p10: at(10), median: at(50), p90: at(90) }
+        let at = |index: usize| values.get(index).copied().unwrap_or_default();
+        let percentile = |percent: usize| at((values.len().saturating_sub(1) * percent + 50) / 100);
+        // Of an even number the mean of the two in the middle: of two rounds neither is more true than the other.
+        let middle = values.len().saturating_sub(1);
+        let median = f64::midpoint(at(middle / 2), at(middle.div_ceil(2)));
+        Self { count: values.len(), p10: percentile(10), median, p90: percentile(90) }
     }
 
     /// The spread of durations, in milliseconds.
@@ -32,8 +33,21 @@ impl Spread {
 
 impl Display for Spread {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:.2} ({:.2}..{:.2})", self.median, self.p10, self.p90)
+        let digits = formatter.precision().unwrap_or(2);
+        let shown = |value: f64| format!("{value:.digits$}");
+        let (p10, median, p90) = (shown(self.p10), shown(self.median), shown(self.p90));
+        if p10 == median && median == p90 {
+            formatter.write_str(&median)
+        } else {
+            write!(formatter, "{median} ({p10}..{p90})")
+        }
     }
+}
+
+/// A count as it is calculated with.
+#[allow(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
+pub(super) fn float(count: usize) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
@@ -45,7 +59,9 @@ mod tests {
         let spread = Spread::of((0..=100).rev().map(f64::from));
         assert_eq!(spread.to_string(), "50.00 (10.00..90.00)");
         assert_eq!(spread.count, 101);
-        assert_eq!(Spread::millis([Duration::from_micros(1500)]).to_string(), "1.50 (1.50..1.50)");
+        assert_eq!(format!("{spread:.0}"), "50 (10..90)");
+        assert_eq!(Spread::millis([Duration::from_micros(1500)]).to_string(), "1.50");
+        assert_eq!(format!("{:.1}", Spread::of([2.0, 1.0])), "1.5 (1.0..2.0)");
         assert_eq!(Spread::of([]).count, 0);
     }
 }
