@@ -23,6 +23,8 @@ pub(super) struct Audit {
 /// A request to the API server.
 pub(super) struct Request {
     pub(super) at: Timestamp,
+    /// When it had been answered.
+    pub(super) end: Timestamp,
     pub(super) verb: String,
     /// With the subresource, as in `mtlshostnamesettings/status`.
     pub(super) resource: String,
@@ -37,6 +39,7 @@ struct Entry {
     #[serde(default)]
     object_ref: Option<ObjectRef>,
     request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +99,7 @@ impl Audit {
             let resource = [about.resource, about.subresource].join("/");
             Some(Request {
                 at: entry.request_received_timestamp,
+                end: entry.stage_timestamp,
                 verb: entry.verb,
                 resource: resource.trim_end_matches('/').to_owned(),
             })

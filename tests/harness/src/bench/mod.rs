@@ -14,12 +14,15 @@ use crate::operator::Operator;
 
 mod audit;
 mod change;
+mod cpu;
+mod fleet;
 mod hostnames;
 mod lists;
 mod machine;
 mod memory;
 mod naive;
 mod objects;
+mod patches;
 mod process;
 mod program;
 mod report;
@@ -69,6 +72,12 @@ pub struct Args {
     /// How many hostnames the longest object has
     #[arg(long, default_value_t = 1000)]
     hostnames: usize,
+    /// How many objects there are over many zones
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..))]
+    objects: u32,
+    /// How often these are served
+    #[arg(long, default_value_t = 3)]
+    fleets: usize,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -102,6 +111,7 @@ struct Figures {
     hostnames: hostnames::Hostnames,
     lists: Vec<lists::Row>,
     naive: Vec<lists::Row>,
+    fleet: fleet::Fleet,
     /// Bytes of the operator's program.
     size: u64,
 }
@@ -140,6 +150,10 @@ async fn measure(control_plane: &ControlPlane, operator: &Subject, args: &Args) 
     let naive = naive::measure(&few, args.list_rounds).await?;
     say(&format!("reading the memory after {} s of idling, {} times ...", args.idle, args.memory.len()))?;
     let memory = memory::measure(control_plane, operator, &args.memory, idle).await?;
+    // Last, since what it leaves behind would slow down the others.
+    let objects = usize::try_from(args.objects)?;
+    say(&format!("timing {objects} objects over many zones, {} times ...", args.fleets))?;
+    let fleet = fleet::measure(control_plane, operator, objects, args.fleets, idle).await?;
     let size = std::fs::metadata(&operator.program)?.len();
-    Ok(Figures { change, memory, start, hostnames, lists, naive, size })
+    Ok(Figures { change, memory, start, hostnames, lists, naive, fleet, size })
 }

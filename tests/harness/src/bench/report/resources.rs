@@ -1,56 +1,82 @@
 //! The section on memory of an operator that has nothing to do.
 
+use super::super::fleet::Fleet;
 use super::super::memory::{Memory, Resident};
 use super::super::spread::float;
-use super::{MANY, MEMORY, MEMORY_OF_MANY, count, plain, row};
+use super::{MEMORY, MEMORY_OF_MANY, Target, count, plain, row};
 
-pub(super) fn rows(memory: &Memory) -> Vec<String> {
-    let line = |(objects, Resident { all, .. }): &(usize, Resident)| {
+pub(super) fn rows(memory: &Memory, fleet: &Fleet) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for (objects, Resident { all, .. }) in &memory.resident {
         let shown = format!("{all} MB");
-        match objects {
-            0 => row("resident memory, idle, no objects", &shown, all.median, MEMORY, " MB"),
+        rows.push(match objects {
+            0 => row("resident memory, idle, no objects", &shown, all.median, Target::AtMost(MEMORY), " MB"),
             _ => plain(&format!("resident memory, idle, {} objects", count(*objects)), &shown),
-        }
-    };
-    memory.resident.iter().map(line).collect()
+        });
+    }
+    for (how, Resident { all, .. }) in of_fleet(fleet) {
+        let what = format!("resident memory, idle, {} objects, {how}", count(fleet.objects));
+        rows.push(row(&what, &format!("{all} MB"), all.median, Target::AtMost(MEMORY_OF_MANY), " MB"));
+    }
+    rows
 }
 
-pub(super) fn memory(memory: &Memory) -> String {
-    let line = |(objects, resident): &(usize, Resident)| {
-        let Resident { all, anonymous, file } = resident;
-        format!("| {} | {all} | {anonymous} | {file} |", count(*objects))
+/// The memory of those that did the work, and of those that found it done.
+fn of_fleet(fleet: &Fleet) -> [(&'static str, Resident); 2] {
+    [
+        ("after it served them", fleet.resident(|round| &round.served.resident)),
+        ("started when all were ready", fleet.resident(|round| &round.restarted.resident)),
+    ]
+}
+
+pub(super) fn memory(memory: &Memory, fleet: &Fleet) -> String {
+    let line = |objects: &str, Resident { all, anonymous, file }: &Resident| {
+        format!("| {objects} | {all} | {anonymous} | {file} |")
     };
-    let lines: Vec<String> = memory.resident.iter().map(line).collect();
+    let mut lines: Vec<String> =
+        memory.resident.iter().map(|(objects, resident)| line(&count(*objects), resident)).collect();
+    for (how, resident) in of_fleet(fleet) {
+        lines.push(line(&format!("{}, {how}", count(fleet.objects)), &resident));
+    }
     format!(
         "## Memory
 
-`VmRSS`, `RssAnon` and `RssFile` of `/proc/PID/status`, {} operators side by side, after {} s without anything to do.
-`RssFile` is the program itself and its libraries, as far as they are in memory. {:.0} threads. Each object has one
-hostname; ten share a zone.
+`VmRSS`, `RssAnon` and `RssFile` of `/proc/PID/status`, after {} s without anything to do; of {} operators side by side,
+and with {} objects of one at a time, {} times. `RssFile` is the program itself and its libraries, as far as they
+are in memory. {:.0} threads. Each object has one hostname; ten share a zone.
 
 | objects | resident MB | allocated | mapped from files |
 |---|---|---|---|
 {}
 {}",
-        memory.threads.count,
         memory.idle.as_secs(),
+        memory.threads.count,
+        count(fleet.objects),
+        fleet.rounds.len(),
         memory.threads.median,
         lines.join("\n"),
-        growth(memory),
+        growth(memory, fleet),
     )
 }
 
-/// What one more object costs, and where that leads.
-fn growth(memory: &Memory) -> String {
-    let [.., (fewer, before), (more, after)] = memory.resident.as_slice() else { return String::new() };
-    let each = (after.all.median - before.all.median) / float(more - fewer);
-    let many = after.all.median + each * (MANY - float(*more));
-    let verdict = if many <= MEMORY_OF_MANY { "within" } else { "above" };
+/// What one more object costs.
+fn growth(memory: &Memory, fleet: &Fleet) -> String {
+    let Some((fewer, before)) = memory.resident.last() else { return String::new() };
+    if fleet.objects <= *fewer {
+        return String::new();
+    }
+    let [(_, served), (_, restarted)] = of_fleet(fleet);
+    let each = |after: &Resident| (after.all.median - before.all.median) / float(fleet.objects - fewer) * 1000.0;
     format!(
         "
-From {fewer} to {more} objects each takes {:.1} kB. At that rate {MANY} objects would take {many:.0} MB, {verdict} the
-{MEMORY_OF_MANY} MB that are aimed at; that many were not measured.
+From {} to {} objects each takes {:.1} kB, and {:.1} kB of an operator that found all of them ready. The most that was
+resident at any time is {:.1} MB of those that did the work and {:.1} MB of those that found it done (`VmHWM`).
 ",
-        each * 1000.0
+        count(*fewer),
+        count(fleet.objects),
+        each(&served),
+        each(&restarted),
+        fleet.spread(|round| round.served.resident.peak),
+        fleet.spread(|round| round.restarted.resident.peak),
     )
 }
