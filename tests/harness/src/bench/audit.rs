@@ -28,6 +28,7 @@ pub(super) struct Request {
     pub(super) verb: String,
     /// With the subresource, as in `mtlshostnamesettings/status`.
     pub(super) resource: String,
+    pub(super) name: String,
 }
 
 /// What is needed of a line of the log.
@@ -51,6 +52,8 @@ struct User {
 struct ObjectRef {
     #[serde(default)]
     namespace: String,
+    #[serde(default)]
+    name: String,
     resource: String,
     #[serde(default)]
     subresource: String,
@@ -102,6 +105,7 @@ impl Audit {
                 end: entry.stage_timestamp,
                 verb: entry.verb,
                 resource: resource.trim_end_matches('/').to_owned(),
+                name: about.name,
             })
         };
         Ok(entries.filter(counts).filter_map(request).collect())

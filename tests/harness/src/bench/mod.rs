@@ -15,8 +15,10 @@ use crate::operator::Operator;
 mod audit;
 mod change;
 mod cpu;
+mod decisions;
 mod fleet;
 mod hostnames;
+mod idle;
 mod lists;
 mod machine;
 mod memory;
@@ -60,6 +62,9 @@ pub struct Args {
     /// How many objects it has when its memory is read
     #[arg(long, value_delimiter = ',', default_value = "0,100,1000")]
     memory: Vec<usize>,
+    /// How long its processor time is counted while it idles, in seconds
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    idle_cpu: u64,
     /// How many objects share one list; repeat it or separate by commas
     #[arg(long, value_delimiter = ',', default_value = "1,10,30,100,1000")]
     lists: Vec<usize>,
@@ -78,6 +83,9 @@ pub struct Args {
     /// How often these are served
     #[arg(long, default_value_t = 3)]
     fleets: usize,
+    /// A file with the microseconds of the decisions, to be printed with the rest
+    #[arg(long)]
+    decisions: Option<PathBuf>,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -94,11 +102,23 @@ struct Subject {
 impl Subject {
     /// One that serves the objects of a namespace.
     async fn spawn(&self, control_plane: &ControlPlane, namespace: &str, cloudflare: &Cloudflare) -> Result<Operator> {
+        self.spawn_with(control_plane, namespace, cloudflare, &[]).await
+    }
+
+    /// The same, with more arguments.
+    async fn spawn_with(
+        &self,
+        control_plane: &ControlPlane,
+        namespace: &str,
+        cloudflare: &Cloudflare,
+        arguments: &[String],
+    ) -> Result<Operator> {
         // The budget of requests is a promise to Cloudflare; here it would be all that is measured.
         let builder = Operator::builder(&self.program, control_plane)
             .watch_namespace(namespace)
             .cloudflare(cloudflare.url())
             .arg("--requests-per-5m=4000000");
+        let builder = arguments.iter().fold(builder, super::operator::Builder::arg);
         self.environment.iter().fold(builder, |builder, (name, value)| builder.env(name, value)).spawn().await
     }
 }
@@ -108,10 +128,12 @@ struct Figures {
     change: change::Change,
     memory: memory::Memory,
     start: start::Start,
+    idle: idle::Idle,
     hostnames: hostnames::Hostnames,
     lists: Vec<lists::Row>,
     naive: Vec<lists::Row>,
     fleet: fleet::Fleet,
+    decisions: Option<decisions::Decisions>,
     /// Bytes of the operator's program.
     size: u64,
 }
@@ -122,6 +144,8 @@ struct Figures {
 /// When the operator does not do what is timed, or the report cannot be written.
 pub async fn run(args: Args) -> Result<()> {
     let program = args.operator.canonicalize().context(args.operator.display())?;
+    // First, so that a slip in the file does not cost the time of all measurements.
+    let decisions = args.decisions.as_deref().map(decisions::read).transpose()?;
     say("starting a control plane ...")?;
     let control_plane = ControlPlane::start().await?;
     control_plane.install().await?;
@@ -129,13 +153,18 @@ pub async fn run(args: Args) -> Result<()> {
     let told: Vec<String> = args.environment.iter().map(|(name, value)| format!(" with {name}={value}")).collect();
     machine.operator.push_str(&told.concat());
     let operator = Subject { program, environment: args.environment.clone() };
-    let figures = measure(&control_plane, &operator, &args).await?;
+    let figures = measure(&control_plane, &operator, &args, decisions).await?;
     let text = report::text(&machine, &figures);
     std::fs::write(&args.report, &text).context(args.report.display())?;
     say(&format!("\n{text}\nwritten to {}", args.report.display()))
 }
 
-async fn measure(control_plane: &ControlPlane, operator: &Subject, args: &Args) -> Result<Figures> {
+async fn measure(
+    control_plane: &ControlPlane,
+    operator: &Subject,
+    args: &Args,
+    decisions: Option<decisions::Decisions>,
+) -> Result<Figures> {
     let idle = Duration::from_secs(args.idle);
     say(&format!("timing {} changes ...", args.rounds))?;
     let change = change::measure(control_plane, operator, args.rounds).await?;
@@ -146,8 +175,13 @@ async fn measure(control_plane: &ControlPlane, operator: &Subject, args: &Args) 
     say(&format!("timing {:?} objects on one list ...", args.lists))?;
     let lists = lists::measure(control_plane, operator, &args.lists, args.list_rounds).await?;
     let few: Vec<usize> = args.lists.iter().copied().filter(|size| *size <= args.naive).collect();
-    say(&format!("timing one PUT for each of {few:?} objects ..."))?;
-    let naive = naive::measure(&few, args.list_rounds).await?;
+    say(&format!(
+        "counting the processor time of {} s of idling; one PUT for each of {few:?} objects ...",
+        args.idle_cpu
+    ))?;
+    // Side by side: either does hardly more than wait, for minutes.
+    let idling = idle::measure(control_plane, operator, Duration::from_secs(args.idle_cpu));
+    let (naive, idling) = tokio::try_join!(naive::measure(&few, args.list_rounds), idling)?;
     say(&format!("reading the memory after {} s of idling, {} times ...", args.idle, args.memory.len()))?;
     let memory = memory::measure(control_plane, operator, &args.memory, idle).await?;
     // Last, since what it leaves behind would slow down the others.
@@ -155,5 +189,5 @@ async fn measure(control_plane: &ControlPlane, operator: &Subject, args: &Args) 
     say(&format!("timing {objects} objects over many zones, {} times ...", args.fleets))?;
     let fleet = fleet::measure(control_plane, operator, objects, args.fleets, idle).await?;
     let size = std::fs::metadata(&operator.program)?.len();
-    Ok(Figures { change, memory, start, hostnames, lists, naive, fleet, size })
+    Ok(Figures { change, memory, start, idle: idling, hostnames, lists, naive, fleet, decisions, size })
 }

@@ -26,9 +26,11 @@ pub(super) fn text(machine: &Machine, figures: &Figures) -> String {
         fleet::section(&figures.fleet),
         times::hostnames(&figures.hostnames),
         resources::memory(&figures.memory, &figures.fleet),
+        resources::idle(&figures.idle),
         times::start(&figures.start),
     ];
-    sections.join("\n")
+    let decisions = figures.decisions.as_ref().map(times::decisions);
+    sections.into_iter().chain(decisions).collect::<Vec<String>>().join("\n")
 }
 
 fn head(machine: &Machine) -> String {
@@ -86,7 +88,7 @@ fn table(figures: &Figures) -> String {
         Target::AtMost(START),
         " ms",
     ));
-    rows.extend(resources::rows(memory, fleet));
+    rows.extend(resources::rows(memory, fleet, &figures.idle));
     format!("## Figures\n\n| what | measured | target | |\n|---|---|---|---|\n{}\n", rows.join("\n"))
 }
 

@@ -1,11 +1,12 @@
-//! The section on memory of an operator that has nothing to do.
+//! The sections on memory and processor time of an operator that has nothing to do.
 
 use super::super::fleet::Fleet;
+use super::super::idle::{self, Idle};
 use super::super::memory::{Memory, Resident};
 use super::super::spread::float;
 use super::{MEMORY, MEMORY_OF_MANY, Target, count, plain, row};
 
-pub(super) fn rows(memory: &Memory, fleet: &Fleet) -> Vec<String> {
+pub(super) fn rows(memory: &Memory, fleet: &Fleet, idle: &Idle) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
     for (objects, Resident { all, .. }) in &memory.resident {
         let shown = format!("{all} MB");
@@ -18,6 +19,8 @@ pub(super) fn rows(memory: &Memory, fleet: &Fleet) -> Vec<String> {
         let what = format!("resident memory, idle, {} objects, {how}", count(fleet.objects));
         rows.push(row(&what, &format!("{all} MB"), all.median, Target::AtMost(MEMORY_OF_MANY), " MB"));
     }
+    let what = format!("processor time in an hour, idle, {} objects", idle::OBJECTS);
+    rows.push(plain(&what, &format!("{:.1} s", idle.per_hour())));
     rows
 }
 
@@ -78,5 +81,25 @@ resident at any time is {:.1} MB of those that did the work and {:.1} MB of thos
         each(&restarted),
         fleet.spread(|round| round.served.resident.peak),
         fleet.spread(|round| round.restarted.resident.peak),
+    )
+}
+
+pub(super) fn idle(idle: &Idle) -> String {
+    format!(
+        "## Idle
+
+{} objects over {} zones, all ready, for {:.0} s: `utime` and `stime` of `/proc/PID/stat`, {:.2} s together, which is
+{:.1} s in an hour. Beside it ran the yardstick for many objects of one zone, which hardly does more than wait. Each zone
+is looked at every {} s instead of every 10 minutes, so that there are looks that could write. There were {} of them,
+and {} reads of a Secret; no PUT, no status and no other request: if there were any, there would be no report.
+",
+        idle::OBJECTS,
+        idle::OBJECTS / super::super::objects::IN_ZONE,
+        idle.lasted.as_secs_f64(),
+        idle.cpu_seconds,
+        idle.per_hour(),
+        idle.interval.as_secs(),
+        idle.reads,
+        idle.secrets,
     )
 }

@@ -1,7 +1,8 @@
-//! The sections on single objects: one change, a long list, a start.
+//! The sections on single objects: one change, a long list, a start, and the decisions by themselves.
 
 use super::super::Spread;
 use super::super::change::Change;
+use super::super::decisions::{Decisions, Micros};
 use super::super::hostnames::{Cost, Hostnames};
 use super::super::start::Start;
 use super::{RATIO, count};
@@ -100,5 +101,25 @@ making a ServiceAccount token and starting a process that guards the operator.
 | its last request, the third, is answered | {} |
 ",
         start.served.count, start.first_request, start.served,
+    )
+}
+
+pub(super) fn decisions(decisions: &Decisions) -> String {
+    let line = |Micros { p10, median, p90 }: &Micros| format!("{median:.0} ({p10:.0}..{p90:.0})");
+    format!(
+        "## Decisions
+
+How long the operator computes when one of 10,000 objects of one zone has changed: measured by a program that calls just
+these functions, without any request.
+
+| | microseconds |
+|---|---|
+| who owns which hostname | {} |
+| what to send | {} |
+| what to say of every object | {} |
+",
+        line(&decisions.owners),
+        line(&decisions.plan),
+        line(&decisions.reports),
     )
 }
