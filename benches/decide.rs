@@ -102,7 +102,6 @@ fn main() {
     });
     assert_eq!(sync::plan(wishes.values(), &owners, &view).len(), 1);
     let figures = json!({
-        "objects": OBJECTS,
         "owners": timed(|| sync::owners(wishes.values(), |_, hostname, flags| view.stands_back(hostname, flags))),
         "plan": timed(|| sync::plan(wishes.values(), &owners, &view)),
         "reports": timed(|| {
