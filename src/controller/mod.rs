@@ -5,6 +5,7 @@ mod events;
 mod finalizer;
 mod reconcile;
 mod report;
+mod requests;
 mod round;
 mod scope;
 mod scopes;

@@ -9,7 +9,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     finalizer,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{Class, CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
-    cloudflare::{Credential, Failure, Left, RemoteList, Reply},
+    cloudflare::{Credential, Failure, RemoteList, Reply},
     sync::{self, Problem, Report, Uid, View, Wish},
 };
 
@@ -298,36 +298,6 @@ impl ScopeTask {
         &mut self.group(at).view
     }
 
-    fn fingerprint(&self, at: &Arc<CredentialRef>) -> Option<u64> {
-        self.groups.get(at)?.secret.as_ref()?.as_ref().ok().copied()
-    }
-
-    fn spend(&self, at: &Arc<CredentialRef>) {
-        if let Some(fingerprint) = self.fingerprint(at) {
-            self.context.budget.spend(fingerprint, Instant::now());
-        }
-    }
-
-    /// Takes in what Cloudflare says is left of its limit.
-    fn note(&self, at: &Arc<CredentialRef>, left: Option<Left>) {
-        if let (Some(fingerprint), Some(Left { remaining, renewed_in })) = (self.fingerprint(at), left) {
-            self.context.budget.left(fingerprint, remaining, renewed_in, Instant::now());
-        }
-    }
-
-    /// Why no request may be made with this credential now.
-    fn limited(&self, at: &Arc<CredentialRef>) -> Option<Problem> {
-        let now = Instant::now();
-        let wait = self.context.budget.blocked_until(self.fingerprint(at)?, now)?.saturating_duration_since(now);
-        Some(Problem { reason: Reason::RateLimited, code: None, wait: Some(wait), detail: None, gone: false })
-    }
-
-    /// Why no write may be made in this scope now.
-    fn locked(&self) -> Option<Problem> {
-        self.busy.until.filter(|until| *until > Instant::now())?;
-        Some(Problem { reason: Reason::RemoteBusy, code: None, wait: None, detail: None, gone: false })
-    }
-
     fn refused(&mut self, at: &Arc<CredentialRef>, failure: Failure, started: Instant) {
         self.log_failure(&failure, started);
         let refusal = failure.refusal;
@@ -410,31 +380,6 @@ impl ScopeTask {
             self.context.scopes.answer(&wish.key, &uid, report);
         }
     }
-
-    fn log(&self, response: &LastResponse, started: Instant, did: &str) {
-        info!(
-            scope = %self.scope,
-            method = %response.method,
-            status = response.http_status,
-            ray = response.ray_id.as_deref(),
-            took_ms = millis(started),
-            "{did} the settings"
-        );
-    }
-
-    fn log_failure(&self, failure: &Failure, started: Instant) {
-        warn!(
-            scope = %self.scope,
-            method = %failure.response.method,
-            status = failure.response.http_status,
-            reason = %failure.refusal.reason,
-            code = failure.refusal.code,
-            ray = failure.response.ray_id.as_deref(),
-            detail = failure.detail.as_deref(),
-            took_ms = millis(started),
-            "no success"
-        );
-    }
 }
 
 /// The domains of a zone's hostnames; `None` where every hostname may belong to the scope.
@@ -449,10 +394,6 @@ impl Domains {
 /// Whether the request was refused for what it names, not for who sent it or where.
 fn blames_an_entry(failure: &Failure) -> bool {
     matches!(failure.refusal.reason, Reason::Rejected | Reason::HostnameNotInScope)
-}
-
-fn millis(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ten per cent either way, so that scopes do not all look at the same moment.

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+mod status;
+mod words;
+
+pub use status::{same_but_times, status};
+use words::{conflict_message, problem_message, refusal_message};
 
 use super::{
     index::{Owners, Wish, is_free},
@@ -290,72 +293,6 @@ fn farewell(wish: &Wish, view: &View, is_resetting: bool) -> (Reason, String) {
     }
 }
 
-fn conflict_message(wish: &Wish, owners: &Owners, holder: impl Fn(&str) -> Option<ObjectKey>) -> String {
-    let lost = wish.spec.settings.keys().find_map(|hostname| {
-        let owner = owners.get(hostname).filter(|owner| owner.uid != wish.uid)?;
-        Some((hostname, holder(&owner.uid)))
-    });
-    match lost {
-        // The name of an object elsewhere is none of this tenant's business.
-        Some((hostname, Some(key))) if key.namespace == wish.key.namespace => {
-            format!("{hostname} belongs to {}: remove it there, or here", key.name)
-        }
-        Some((hostname, _)) => {
-            format!("{hostname} belongs to an object in another namespace: remove it there, or here")
-        }
-        None => "a hostname belongs to another object".to_owned(),
-    }
-}
-
-fn problem_message(problem: &Problem, wish: &Wish) -> String {
-    let text = refusal_message(problem.reason, problem.code);
-    match (&problem.detail, problem.reason) {
-        (Some(detail), Reason::SecretNotFound | Reason::SecretInvalid) => detail.clone(),
-        (Some(detail), _) => format!("{text}: {detail}"),
-        (None, Reason::AuthenticationFailed | Reason::PermissionDenied) => {
-            format!("{text}; the credential comes from Secret {}", secret_name(wish))
-        }
-        (None, _) => text,
-    }
-}
-
-fn secret_name(wish: &Wish) -> &str {
-    use crate::api::KeyRef::{ApiToken, GlobalApiKey};
-    match &wish.spec.credential.key {
-        ApiToken(key) | GlobalApiKey { key, .. } => &key.name,
-    }
-}
-
-/// What happened and what to do, per reason; the README's table says the same at more length.
-fn refusal_message(reason: Reason, code: Option<i64>) -> String {
-    let text = match reason {
-        Reason::RemoteBusy => "Cloudflare is still applying earlier settings; trying again",
-        Reason::RateLimited => "Cloudflare limits the requests of this credential; trying again when it allows",
-        Reason::CloudflareUnavailable => "Cloudflare gave no usable answer; trying again",
-        Reason::ConnectionFailed => "Cloudflare was not reached; trying again",
-        Reason::AuthenticationFailed => {
-            "Cloudflare does not accept the credential: check that it exists, is active, has not expired and may be used \
-             from this address, then update the Secret"
-        }
-        Reason::PermissionDenied => {
-            "the credential lacks the permission Access: Mutual TLS Certificates Write for this zone or account"
-        }
-        Reason::ScopeNotFound => {
-            "Cloudflare knows no such zone or account, or hides it from this credential: check the id"
-        }
-        Reason::NotEntitled => "Access with mutual TLS is not enabled for this account or not part of its plan",
-        Reason::HostnameNotInScope => {
-            "it lies outside this zone or account: remove it, or list it in an object for the zone that it is in"
-        }
-        Reason::Rejected => "Cloudflare refused the entry: see status.lastResponse.errors",
-        other => return other.to_string(),
-    };
-    match code {
-        Some(code) => format!("{text} (Cloudflare code {code})"),
-        None => text.to_owned(),
-    }
-}
-
 /// The report while the first answer is still to come.
 #[must_use]
 pub fn pending(wish: &Wish, previous: &MtlsHostnameSettingsStatus) -> Report {
@@ -424,60 +361,4 @@ pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSetti
         whole_list: previous.conditions.iter().any(|condition| condition.type_ == WHOLE_LIST),
         released: false,
     }
-}
-
-/// Builds the whole status afresh; only the transition times of unchanged conditions come from the previous one.
-#[must_use]
-pub fn status(report: &Report, previous: &[Condition], now: Timestamp) -> MtlsHostnameSettingsStatus {
-    let has = |state: HostnameState| report.hostnames.iter().any(|hostname| hostname.state == state);
-    let class = report.reason.class();
-    let ready = if class == Class::Ready { "True" } else { "False" };
-    let mut conditions = vec![("Ready", ready, report.reason, report.message.as_str())];
-    let more = [
-        ("Reconciling", class == Class::Reconciling),
-        ("Stalled", class == Class::Stalled),
-        ("Conflicted", has(HostnameState::Conflicted)),
-        ("Drifted", has(HostnameState::Drifted)),
-        ("Suspended", report.reason == Reason::Suspended),
-    ];
-    let held = more.iter().filter(|(_, holds)| *holds);
-    conditions.extend(held.map(|(kind, _)| (*kind, "True", report.reason, report.message.as_str())));
-    if report.whole_list {
-        let text = "Cloudflare was seen to replace the list of this zone or account: every write carries all of it";
-        conditions.push((WHOLE_LIST, "True", Reason::UnexpectedRemoteChange, text));
-    }
-    let condition = |(kind, value, reason, message): (&str, &str, Reason, &str)| {
-        let since = previous.iter().find(|old| old.type_ == kind && old.status == value);
-        Condition {
-            type_: kind.to_owned(),
-            status: value.to_owned(),
-            reason: reason.as_str().to_owned(),
-            message: message.to_owned(),
-            observed_generation: Some(report.generation),
-            last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
-        }
-    };
-    let listed = report.hostnames.iter().filter(|hostname| hostname.state != HostnameState::Resetting).count();
-    let in_sync = report.hostnames.iter().filter(|hostname| hostname.state == HostnameState::InSync).count();
-    MtlsHostnameSettingsStatus {
-        observed_generation: Some(report.generation),
-        last_handled_reconcile_at: report.handled_reconcile_at.clone(),
-        summary: (listed > 0).then(|| format!("{in_sync}/{listed}")),
-        conditions: conditions.into_iter().map(condition).collect(),
-        hostnames: report.hostnames.to_vec(),
-        last_response: report.response.as_deref().cloned(),
-    }
-}
-
-/// Whether two statuses differ in nothing but times and the ray id, so that writing the second would say nothing new.
-#[must_use]
-pub fn same_but_times(one: &MtlsHostnameSettingsStatus, other: &MtlsHostnameSettingsStatus) -> bool {
-    let timeless = |status: &MtlsHostnameSettingsStatus| {
-        let mut status = MtlsHostnameSettingsStatus { last_response: None, ..status.clone() };
-        for condition in &mut status.conditions {
-            condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
-        }
-        status
-    };
-    same_answer(one.last_response.as_ref(), other.last_response.as_ref()) && timeless(one) == timeless(other)
 }
