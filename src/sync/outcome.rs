@@ -362,3 +362,6 @@ pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSetti
         released: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,6 +116,40 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
     assert_eq!(remembered(2).applied, known(&[all[0], ("b.example.com", false), ("c.example.com", false), all[3]]));
 }
 
+#[test]
+fn only_what_was_applied_or_may_have_been_is_turned_off_when_an_object_goes() {
+    let status: MtlsHostnameSettingsStatus = serde_json::from_value(serde_json::json!({
+        "hostnames": [
+            {"hostname": "a.example.com", "state": "InSync", "applied": true},
+            {"hostname": "b.example.com", "state": "Conflicted"},
+            {"hostname": "c.example.com", "state": "Rejected"},
+            {"hostname": "d.example.com", "state": "Rejected", "applied": true},
+            {"hostname": "e.example.com", "state": "Pending"},
+        ],
+    }))
+    .unwrap();
+    let listed =
+        ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com", "unseen.example.com"];
+    let let_go = |suspend: bool, kept: &[&str]| {
+        let spec = |listed: &[&str]| ValidSpec {
+            deletion_policy: DeletionPolicy::Reset,
+            suspend,
+            ..wish("w", listed, &[], 1).spec
+        };
+        let key = wish("w", &[], &[], 1).key;
+        let wish = Wish::new(key, "u", 1, None, spec(kept), &status, None);
+        wish.leave().tombstones
+    };
+    let maybe = ["a.example.com", "d.example.com", "e.example.com", "unseen.example.com"];
+    assert_eq!(let_go(false, &listed), hostnames(&maybe));
+    assert_eq!(
+        let_go(false, &[]),
+        hostnames(&maybe[..3]),
+        "what it does not list any more and never listed is not its own"
+    );
+    assert_eq!(let_go(true, &listed), hostnames(&maybe[..2]), "an object suspended from the start never wrote");
+}
+
 prop_compose! {
     fn any_wish(name: usize)(
         listed in subsequence(NAMES.to_vec(), 0..=NAMES.len()),
