@@ -117,6 +117,18 @@ fn what_a_status_remembers_makes_claims_and_tells_drift_from_a_change_of_the_spe
 }
 
 #[test]
+fn what_was_proved_of_other_flags_is_not_proved_of_these_though_the_claim_stands() {
+    let mut former = wish("w", &["a.example.com", "b.example.com"], &[], 1);
+    former.applied = former.spec.settings.keys().map(|hostname| (hostname.clone(), true)).collect();
+    let mut edited = wish("w", &["a.example.com", "b.example.com"], &[], 1);
+    edited.spec.settings.insert(Hostname::parse("b.example.com").unwrap(), Flags::default());
+    edited.succeed(&former);
+    let settled = |hostname: &str| edited.is_settled(&Hostname::parse(hostname).unwrap());
+    assert!(settled("a.example.com") && !settled("b.example.com"));
+    assert!(edited.is_established(&Hostname::parse("b.example.com").unwrap()));
+}
+
+#[test]
 fn only_what_was_applied_or_may_have_been_is_turned_off_when_an_object_goes() {
     let status: MtlsHostnameSettingsStatus = serde_json::from_value(serde_json::json!({
         "hostnames": [
