@@ -14,6 +14,7 @@ scenarios! { under_every_behaviour:
     it_is_put_back_also_when_writes_take_their_time_and_answers_are_lost,
     one_bad_hostname_does_not_cost_foreign_entries,
     entries_of_other_zones_that_a_zone_shows_are_never_named,
+    a_listed_hostname_of_a_neighbour_zone_costs_no_foreign_entry,
 }
 
 scenarios! { under_replace:
@@ -141,4 +142,27 @@ async fn entries_of_other_zones_that_a_zone_shows_are_never_named(behaviour: Beh
         assert!(!put.body.contains("example.org"), "{put}");
         assert_eq!(put.status, Some(202), "{put}");
     }
+}
+
+async fn a_listed_hostname_of_a_neighbour_zone_costs_no_foreign_entry(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
+    world.cloudflare.switch(|switches| switches.foreign_visible = true);
+    let account = harness::fixture::random_id();
+    world.cloudflare.add_account(&account);
+    world.remote = world.remote.clone().in_account(&account);
+    let neighbour = world.cloudflare.add_zone(&harness::fixture::random_id(), "example.org").in_account(&account);
+    neighbour.set("www.example.org", true, false);
+    for hostname in FOREIGN {
+        world.remote.set(hostname, true, false);
+    }
+    // Listed by mistake. That it is refused must not make the neighbour's entries count as some of this zone.
+    world.apply("mixed", &[("good.example.com", true), ("wrong.example.org", true)]).await;
+    world.fixture.until("mixed", "one in sync", |object| object["status"]["summary"] == "1/2").await.unwrap();
+    world.until_reason("mixed", "HostnameNotInScope").await;
+    world.assert_foreign_entries_are_there();
+    assert_eq!(neighbour.get("www.example.org"), Some((true, false)));
+    world.apply("mixed", &[("good.example.com", false), ("wrong.example.org", true)]).await;
+    world.fixture.until("mixed", "off", |_| world.remote.get("good.example.com").is_none()).await.unwrap();
+    world.until_reason("mixed", "HostnameNotInScope").await;
+    world.assert_foreign_entries_are_there();
 }
