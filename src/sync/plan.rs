@@ -15,8 +15,9 @@ use crate::{
     cloudflare::{Failure, Refusal, RemoteList},
 };
 
-/// How long an accepted write may stay invisible before it is sent again.
-const LOST_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How long an accepted write may stay invisible before it is sent again: a repetition harms nobody and is refused while the
+/// first one is still being applied, whereas somebody else may have changed it back at once, which looks the same.
+const LOST_AFTER: Duration = Duration::from_secs(60);
 /// The same for a write that got no clear answer: it may be on its way, or may never have arrived.
 const DOUBTED_AFTER: Duration = Duration::from_secs(10);
 /// How long a refused entry rests before it is tried again unchanged.

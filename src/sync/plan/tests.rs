@@ -49,9 +49,9 @@ fn an_accepted_entry_is_not_sent_again_until_it_counts_as_lost() {
     let entries = planned(&wish, &view);
     assert_eq!(entries, BTreeMap::from([(name(), ON)]));
     view.accepted(&entries, |_| false, response(), now);
-    view.read(list(OFF), response(), now + Duration::from_secs(299));
+    view.read(list(OFF), response(), now + Duration::from_secs(59));
     assert!(planned(&wish, &view).is_empty());
-    view.read(list(OFF), response(), now + Duration::from_secs(301));
+    view.read(list(OFF), response(), now + Duration::from_secs(61));
     assert_eq!(planned(&wish, &view), entries);
 }
 
