@@ -26,9 +26,9 @@ scenarios! { under_merge:
     a_foreign_removal_beside_a_merging_write_is_left_alone,
 }
 
-const FOREIGN: [&str; 2] = ["foreign-1.example.com", "foreign-2.example.com"];
+pub(crate) const FOREIGN: [&str; 2] = ["foreign-1.example.com", "foreign-2.example.com"];
 
-async fn with_foreign_entries(behaviour: Behaviour) -> World {
+pub(crate) async fn with_foreign_entries(behaviour: Behaviour) -> World {
     let world = World::under(behaviour).await;
     for hostname in FOREIGN {
         world.remote.set(hostname, true, false);
@@ -37,7 +37,7 @@ async fn with_foreign_entries(behaviour: Behaviour) -> World {
 }
 
 impl World {
-    fn assert_foreign_entries_are_there(&self) {
+    pub(crate) fn assert_foreign_entries_are_there(&self) {
         for hostname in FOREIGN {
             assert_eq!(self.remote.get(hostname), Some((true, false)), "{hostname}\n{}", self.ledger());
         }

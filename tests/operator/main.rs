@@ -12,6 +12,7 @@ mod calm;
 mod client;
 mod crd;
 mod demo;
+mod edges;
 mod guard;
 mod journey;
 mod large;

@@ -24,12 +24,12 @@ scenarios! { under_every_behaviour:
     a_foreign_finalizer_is_left_where_it_is,
 }
 
-fn resetting(world: &World, name: &str) -> Settings {
+pub(crate) fn resetting(world: &World, name: &str) -> Settings {
     world.fixture.settings(name).with("deletionPolicy", json!("Reset"))
 }
 
 impl World {
-    async fn until_gone(&self, name: &str) {
+    pub(crate) async fn until_gone(&self, name: &str) {
         let gone = async || match self.fixture.get(name).await.map_err(|error| error.to_string())? {
             None => Ok(()),
             Some(object) => Err(format!("{:#}", object["status"])),
