@@ -202,6 +202,9 @@ impl ScopeTask {
         let answer = self.context.cloudflare.put(&self.scope, credential, &body).await;
         if answer.as_ref().map_or_else(|failure| failure.unclear, |_| true) {
             self.group(at).wrote = true;
+            if matches!(self.scope, Scope::Zone(_)) {
+                self.domains.extend(batch.keys().map(|hostname| sync::registered_domain(hostname.as_str()).to_owned()));
+            }
             for hostname in batch.keys() {
                 let owner = self.owners.get(hostname).and_then(|owner| self.wishes.get_mut(&owner.uid));
                 if let Some(wish) = owner {
@@ -271,7 +274,7 @@ impl ScopeTask {
                 // An object that is being deleted lists nothing any more, and still tells whose zone this is.
                 let of = |hostname: &Hostname| sync::registered_domain(hostname.as_str()).to_owned();
                 let known = self.wishes.values().flat_map(|wish| wish.applied.keys().chain(&wish.tombstones));
-                let mut domains: BTreeSet<String> = known.map(of).collect();
+                let mut domains: BTreeSet<String> = known.map(of).chain(self.domains.iter().cloned()).collect();
                 // What was never applied may lie in another zone.
                 if domains.is_empty() {
                     domains.extend(self.wishes.values().flat_map(|wish| wish.spec.settings.keys()).map(of));

@@ -87,6 +87,8 @@ pub(super) struct ScopeTask {
     members_changed: bool,
     pub(super) busy: Busy,
     pub(super) guard: Guard,
+    /// Domains of a zone's hostnames that were written: they are known still when their object is gone.
+    pub(super) domains: BTreeSet<String>,
 }
 
 impl ScopeTask {
@@ -102,6 +104,7 @@ impl ScopeTask {
             members_changed: false,
             busy: Busy::default(),
             guard: Guard::default(),
+            domains: BTreeSet::new(),
         }
     }
 

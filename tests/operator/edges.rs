@@ -30,6 +30,7 @@ scenarios! { under_every_behaviour:
 
 scenarios! { under_replace:
     a_look_by_another_credential_does_not_hide_what_a_slow_write_removes,
+    who_deletes_the_only_object_during_its_first_write_leaves_the_foreign_entries_whole,
     a_reset_that_is_the_first_write_ever_spares_the_foreign_entries,
     the_program_mends_what_its_write_removed_before_it_ends,
 }
@@ -96,6 +97,27 @@ async fn a_look_by_another_credential_does_not_hide_what_a_slow_write_removes(be
     world.assert_foreign_entries_are_there();
     assert_eq!(world.remote.get("first.example.com"), Some((true, false)));
     assert_eq!(world.remote.get("second.example.com"), Some((true, false)));
+}
+
+async fn who_deletes_the_only_object_during_its_first_write_leaves_the_foreign_entries_whole(behaviour: Behaviour) {
+    // Before the write is answered.
+    let world = with_foreign_entries(behaviour).await;
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("only", &[("only.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    world.fixture.delete("only").await.unwrap();
+    world.until_gone("only").await;
+    world.until_caught_up().await;
+    held.release();
+    world.until_mended().await;
+
+    // Before it has its effect.
+    let world = with_foreign_entries(Behaviour { delay: Duration::from_millis(2500), ..behaviour }).await;
+    world.apply("only", &[("only.example.com", true)]).await;
+    world.until_accepted(1).await;
+    world.fixture.delete("only").await.unwrap();
+    world.until_gone("only").await;
+    world.until_mended().await;
 }
 
 async fn a_reset_that_is_the_first_write_ever_spares_the_foreign_entries(behaviour: Behaviour) {
