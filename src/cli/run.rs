@@ -76,7 +76,7 @@ pub(super) struct Args {
     )]
     leader_elect: bool,
 
-    /// How long requests under way may take after SIGTERM, 1s to 10m; a second signal ends all.
+    /// How long SIGTERM waits for requests and effects of writes, 1s to 10m; a second signal ends all.
     #[arg(long, value_name = "DURATION", env = "CFMTLS_SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
     shutdown_grace: Duration,
 }
@@ -189,7 +189,7 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
         ended = &mut controller => return Err(ended_early(ended)),
         Err(error) = &mut server => return Err(fail("the health server ended", &error)),
     }
-    info!(grace_s = args.shutdown_grace.as_secs(), "stopping: requests under way come to their end");
+    info!(grace_s = args.shutdown_grace.as_secs(), "stopping: what is under way comes to its end");
     health.draining();
     stop.cancel();
     tokio::select! {
@@ -198,8 +198,9 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
             other => Err(ended_early(other)),
         },
         () = tokio::time::sleep(args.shutdown_grace) => {
-            warn!("the grace is over with a request under way: its outcome is not known");
-            Err((1, "a request was still under way when the grace ended".to_owned()))
+            let why = "the grace ended before the outcome of the last requests was known";
+            warn!("{why}");
+            Err((1, why.to_owned()))
         }
         () = signals.next() => Err((1, "a second signal: ended at once".to_owned())),
     }

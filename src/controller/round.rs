@@ -53,13 +53,11 @@ impl ScopeTask {
         loop {
             self.drain();
             self.assign();
-            let entries = self.confirmed(at).await;
+            // At the end of the program nothing new begins; what a write has harmed is mended.
+            let stopping = self.context.stop.is_cancelled();
+            let entries = if stopping { BTreeMap::new() } else { self.confirmed(at).await };
             if (entries.is_empty() && !self.mends(at)) || refusals >= MOST_REFUSALS {
                 return self.settle(at);
-            }
-            // What a write has harmed is mended before the end.
-            if self.context.stop.is_cancelled() && !self.mends(at) {
-                return;
             }
             let batch = self.next_part(at, entries);
             match self.write(at, credential, batch).await {
@@ -333,7 +331,7 @@ impl ScopeTask {
         let is_hopeless = problem.gone || problem.reason.class() == Class::Stalled;
         group.view.problem = Some(problem);
         self.claims_changed = true;
-        if is_hopeless && self.members(at).next().is_none() {
+        if is_hopeless && (self.context.stop.is_cancelled() || self.members(at).next().is_none()) {
             self.guard.give_up();
         }
         for wish in self.wishes.values_mut().filter(|wish| wish.spec.credential == *at) {

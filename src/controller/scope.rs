@@ -115,10 +115,15 @@ impl ScopeTask {
             self.drain();
             self.assign();
             self.drop_empty_groups();
-            if stop.is_cancelled() || (self.is_done() && self.context.scopes.close(&self.scope, &self.inbox)) {
+            let stopping = stop.is_cancelled();
+            if self.is_done() && self.context.scopes.close(&self.scope, &self.inbox) {
                 return;
             }
-            let next = self.groups.iter().filter_map(|(at, group)| Some((group.next()?, at.clone()))).min();
+            let served = self.groups.iter().filter(|(_, group)| !stopping || self.is_watched(group));
+            let next = served.filter_map(|(at, group)| Some((group.next()?, at.clone()))).min();
+            if stopping && next.is_none() {
+                return;
+            }
             match next {
                 Some((when, at)) if when <= Instant::now() => self.serve(&at).await,
                 next => {
@@ -131,7 +136,7 @@ impl ScopeTask {
                     tokio::select! {
                         message = self.inbox.recv() => if let Some(message) = message { self.take(message) },
                         () = wake => {}
-                        () = stop.cancelled() => {}
+                        () = stop.cancelled(), if !stopping => {}
                     }
                 }
             }
@@ -141,6 +146,12 @@ impl ScopeTask {
     /// Nobody wants anything any more, and no write of ours has an effect that is still to be seen.
     fn is_done(&self) -> bool {
         self.wishes.is_empty() && self.groups.is_empty()
+    }
+
+    /// Whether a write through this credential has an effect that is still to be seen, or to be mended: that is waited for
+    /// even when the program ends.
+    fn is_watched(&self, group: &Group) -> bool {
+        group.wrote && self.guard.is_open()
     }
 
     /// Takes in everything that was filed meanwhile: it becomes part of the batch that is about to be planned.
@@ -248,9 +259,9 @@ impl ScopeTask {
 
     /// Does what is due for one credential reference: a round, or just a look at the Secret.
     async fn serve(&mut self, at: &Arc<CredentialRef>) {
-        let is_open = self.guard.is_open();
+        let is_watched = self.groups.get(at).is_some_and(|group| self.is_watched(group));
         let is_idle = self.members(at).next().is_none();
-        if let Some(group) = self.groups.get_mut(at).filter(|group| is_idle && !(group.wrote && is_open)) {
+        if let Some(group) = self.groups.get_mut(at).filter(|_| is_idle && !is_watched) {
             (group.due, group.poll) = (None, None);
             self.members_changed = true;
             return;
@@ -261,7 +272,7 @@ impl ScopeTask {
         let _place = if self.groups.get(at).is_some_and(|group| is_due(group)) {
             tokio::select! {
                 place = context.rounds.acquire() => place.ok(),
-                () = context.stop.cancelled() => return,
+                () = context.stop.cancelled(), if !is_watched => return,
             }
         } else {
             None

@@ -33,6 +33,7 @@ scenarios! { under_replace:
     who_deletes_the_only_object_during_its_first_write_leaves_the_foreign_entries_whole,
     a_reset_that_is_the_first_write_ever_spares_the_foreign_entries,
     the_program_mends_what_its_write_removed_before_it_ends,
+    the_program_waits_for_the_effect_of_a_slow_write_before_it_ends,
 }
 
 impl World {
@@ -151,6 +152,24 @@ async fn the_program_mends_what_its_write_removed_before_it_ends(behaviour: Beha
         world.assert_foreign_entries_are_there();
         assert_eq!(world.remote.get("last.example.com"), Some((true, false)));
     }
+}
+
+async fn the_program_waits_for_the_effect_of_a_slow_write_before_it_ends(behaviour: Behaviour) {
+    let mut world = with_foreign_entries(Behaviour { delay: Duration::from_millis(2500), ..behaviour }).await;
+    world.apply("last", &[("last.example.com", true)]).await;
+    world.until_accepted(1).await;
+    world.operator.signal("TERM").unwrap();
+    world.until_draining().await;
+    // What comes later is for the next process.
+    world.apply("late", &[("late.example.com", true)]).await;
+    assert!(world.remote.get(FOREIGN[0]).is_some(), "the end was to begin before the effect:\n{}", world.ledger());
+    let status = world.operator.wait_exit(PATIENCE).await.unwrap();
+    assert_eq!(status, 0, "{}", world.operator.logs().unwrap());
+    let settled = || world.remote.is_settled();
+    world.cloudflare.until("all is applied", PATIENCE, settled).await.unwrap();
+    world.assert_foreign_entries_are_there();
+    assert_eq!(world.remote.get("last.example.com"), Some((true, false)));
+    assert_eq!(world.remote.get("late.example.com"), None, "{}", world.ledger());
 }
 
 async fn what_an_object_that_goes_did_not_hold_stays_when_its_holder_goes_too(behaviour: Behaviour) {

@@ -15,6 +15,7 @@ scenarios! { under_every_behaviour:
     a_change_behind_its_back_is_repaired_at_the_next_look,
     observe_reports_a_difference_and_writes_nothing,
     warn_writes_a_change_of_the_spec_and_only_reports_drift,
+    another_mode_acts_at_once,
     a_suspended_object_makes_no_request_until_it_is_resumed,
     deleting_an_object_leaves_the_remote_entry_and_a_new_object_takes_over,
     an_object_re_created_under_its_name_is_served_as_a_new_one,
@@ -254,6 +255,28 @@ async fn warn_writes_a_change_of_the_spec_and_only_reports_drift(behaviour: Beha
     assert_eq!(world.ledger().puts(&world.scope()).len(), 1);
 }
 
+async fn another_mode_acts_at_once(behaviour: Behaviour) {
+    let world = World::under(behaviour).await;
+    let hostname = "mode.example.com";
+    let switch = async |mode: &str| {
+        let manifest = world.fixture.settings("mode").with("syncMode", json!(mode)).hostname(hostname, true);
+        world.fixture.apply(&manifest.build()).await.unwrap();
+        world.ledger().accepted_puts(&world.scope()).len()
+    };
+    switch("Observe").await;
+    world.until_reason("mode", "DriftDetected").await;
+    assert_eq!(switch("Warn").await, 0);
+    world.until_ready("mode").await;
+    assert_eq!(world.remote.get(hostname), Some((true, false)), "a change of the spec is written");
+
+    world.remote.set(hostname, false, false);
+    let writes = switch("Observe").await;
+    world.until_reason("mode", "DriftDetected").await;
+    assert_eq!(switch("Enforce").await, writes, "what is observed is not repaired");
+    world.until_ready("mode").await;
+    assert_eq!(world.remote.get(hostname), Some((true, false)));
+}
+
 async fn a_suspended_object_makes_no_request_until_it_is_resumed(behaviour: Behaviour) {
     let world = World::under(behaviour).await;
     let manifest = world.fixture.settings("quiet").hostname("quiet.example.com", true);
@@ -269,6 +292,29 @@ async fn a_suspended_object_makes_no_request_until_it_is_resumed(behaviour: Beha
     world.fixture.apply(&manifest.build()).await.unwrap();
     world.until_ready("quiet").await;
     world.until_ready("awake").await;
+}
+
+#[tokio::test]
+async fn any_value_asks_for_a_look_and_is_acknowledged_even_by_an_object_that_is_suspended() {
+    let world = World::new().await;
+    let manifest = world.fixture.settings("asked").hostname("asked.example.com", true);
+    let mut looks = 0;
+    for suspended in [false, true] {
+        world.fixture.apply(&manifest.clone().with("suspend", json!(suspended)).build()).await.unwrap();
+        if suspended {
+            world.until_reason("asked", "Suspended").await;
+        } else {
+            world.until_ready("asked").await;
+        }
+        for value in ["0", "", "yesterday, or so", "\u{1f914}\n\"'{}", &"long ".repeat(2000)] {
+            world.ask_for_a_look("asked", value).await;
+            let acknowledged = |object: &serde_json::Value| object["status"]["lastHandledReconcileAt"] == value;
+            world.fixture.until("asked", &format!("{value:.20} is acknowledged"), acknowledged).await.unwrap();
+        }
+        let so_far = world.ledger().gets(&world.scope()).len();
+        assert!(if suspended { so_far == looks } else { so_far >= 2 + 5 }, "{}", world.ledger());
+        looks = so_far;
+    }
 }
 
 async fn deleting_an_object_leaves_the_remote_entry_and_a_new_object_takes_over(behaviour: Behaviour) {
