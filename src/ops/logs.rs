@@ -28,6 +28,8 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), String> {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
+    // A panic is a line like any other, so that who reads JSON can read it.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     tracing_subscriber::registry()
         .with(layer.with_filter(filter).with_filter(filter_fn(may_be_shown)))
         .try_init()

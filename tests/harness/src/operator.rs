@@ -76,7 +76,7 @@ impl Builder<'_> {
         std::fs::create_dir(&dir).context(dir.display())?;
         let kubeconfig = dir.join("kubeconfig");
         let user = json!({"token": token(self.control_plane).await?});
-        write_kubeconfig(&kubeconfig, &self.api_server, &self.control_plane.ca_certificate(), &user)?;
+        write_kubeconfig(&kubeconfig, &self.api_server, &self.control_plane.ca_certificate(), &user, OPERATOR)?;
         let port = free_port()?;
         let process = Guarded::spawn(&dir.join("log"), |command| {
             command.arg(&self.program).arg("run");
@@ -218,7 +218,8 @@ impl Operator {
         // reqwest wants a provider even for plain HTTP; that somebody else installed one already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
-        let answer = client.get(format!("{}{path}", self.http_url)).send().await?;
+        let accept = "application/openmetrics-text; version=1.0.0, text/plain;q=0.5";
+        let answer = client.get(format!("{}{path}", self.http_url)).header("accept", accept).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 }
