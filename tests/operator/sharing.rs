@@ -190,7 +190,11 @@ async fn objects_with_different_credentials_share_no_request_and_one_refusal_har
         let new: Vec<String> = put.settings().into_iter().map(|(hostname, ..)| hostname).collect();
         let new: Vec<String> = new.into_iter().filter(|hostname| !listed.contains(hostname)).collect();
         assert!(new.len() <= 1, "{new:?} in one write:\n{ledger}");
-        assert_eq!(new.contains(&"three.example.com".to_owned()), put.credential.as_deref() == Some("other"), "{ledger}");
+        assert_eq!(
+            new.contains(&"three.example.com".to_owned()),
+            put.credential.as_deref() == Some("other"),
+            "{ledger}"
+        );
         if put.status != Some(403) {
             listed.extend(new);
         }
