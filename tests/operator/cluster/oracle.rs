@@ -91,7 +91,10 @@ impl Cluster {
         for line in logs.lines() {
             let parsed: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in the log: {line}"));
             let worries = parsed["level"] == "WARN" || parsed["level"] == "ERROR";
-            assert!(!worries || complaints.iter().any(|text| line.contains(text)), "unexpected: {line}");
+            // Whatever fails on the way to the API server is also told by the client itself, without a word about what it was.
+            let is_echo = parsed["target"] == "kube_client::client::builder" && !complaints.is_empty();
+            let is_expected = is_echo || complaints.iter().any(|text| line.contains(text));
+            assert!(!worries || is_expected, "unexpected: {line}");
         }
         for piece in TOKEN.as_bytes().windows(8).map(|piece| std::str::from_utf8(piece).unwrap()) {
             assert!(!logs.contains(piece), "the log holds a piece of the token");

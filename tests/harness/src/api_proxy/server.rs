@@ -288,9 +288,15 @@ async fn ask(service: &Service, open: &Open, parts: &Parts, target: &Target, bod
             inner.recorded.insert(path, whole.clone());
         }
         drop(inner);
-        if target.is_write() {
+        if target.is_write() && !is_last_word(&json) {
             shared.note(open.seq, |exchange| exchange.version = version);
         }
     }
     Ok(answer)
+}
+
+/// Whether the write has ended the object: what is shown of it then is its last version, and no new one.
+fn is_last_word(object: &Value) -> bool {
+    let is_leaving = object.pointer("/metadata/deletionTimestamp").is_some();
+    is_leaving && object.pointer("/metadata/finalizers").is_none()
 }
