@@ -2,18 +2,18 @@
 
 use std::{collections::HashSet, future::ready, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     runtime::{
         Predicate, WatchStreamExt, predicates,
-        reflector::{self, Store},
+        reflector::{self, ObjectRef, Store},
         watcher::{self, Event, ExponentialBackoff},
     },
 };
 use tracing::warn;
 
-use super::{Guarded, context::Context};
+use super::{Guarded, context::Context, scopes::number};
 use crate::{
     api::{CRD_NAME, ObjectKey, RECONCILE_AT},
     ops::Health,
@@ -74,13 +74,21 @@ pub(super) fn objects(
     // Short ones: what a page takes while it is decoded stays with the process.
     let config = watcher::Config { label_selector: selector, page_size: Some(100), ..watcher::Config::default() };
     let (store, writer) = reflector::store();
-    let known = store.clone();
+    let (known, former) = (store.clone(), store.clone());
     let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
     health.expect_watch(&place);
-    let scopes = context.clone();
-    let stream = watcher::watcher(api, config)
-        .backoff(backoff(Duration::from_millis(500), Duration::from_secs(10)))
+    let (scopes, replaced) = (context.clone(), context.clone());
+    let stream = in_order(watch(api, config).backoff(backoff(Duration::from_millis(500), Duration::from_secs(10))))
         .modify(prune)
+        // Before the cache shows the new object: an end that the watch did not show is an end too.
+        .inspect_ok(move |event| {
+            if let Event::Apply(object) = event
+                && let Some(former) = former.get(&ObjectRef::from_obj(object))
+                && uid(&former) != uid(object)
+            {
+                replaced.scopes.gone(&key(&former), uid(&former));
+            }
+        })
         .reflect(writer)
         .inspect_err(|error| warn!("{}", explain(error)))
         // The cache shows the objects of a new list only when the list is complete: none of them is handed on before.
@@ -99,7 +107,7 @@ pub(super) fn objects(
             }
             Event::Init | Event::InitApply(_) => Vec::new(),
         })
-        .map_ok(|objects| futures::stream::iter(objects.into_iter().map(Ok)))
+        .map_ok(|objects| stream::iter(objects.into_iter().map(Ok)))
         .try_flatten()
         .try_filter(move |object: &Arc<Guarded>| {
             let mark = predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look);
@@ -109,6 +117,66 @@ pub(super) fn objects(
         // One at a time: a copy of all objects of a new list would stay in the process for good.
         .map_ok(Arc::unwrap_or_clone);
     (stream.boxed(), store)
+}
+
+/// What a watch says.
+type Said = Result<Event<Guarded>, watcher::Error>;
+
+/// Watches, and begins anew where kube does not.
+fn watch(api: Api<Guarded>, config: watcher::Config) -> impl Stream<Item = Said> + Send + 'static {
+    let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
+    stream::unfold((begin(), None, begin), |(mut watching, mut held, begin)| async move {
+        let mut said: Said = match held.take() {
+            Some(said) => said,
+            None => watching.next().await?,
+        };
+        if let Ok(Event::Init) = said {
+            // Said before the list is asked for. Passed on together with what comes of it, or else the backoff would take it
+            // for a success.
+            held = Some(watching.next().await?);
+            if let Some(failure) = held.take_if(|next| next.is_err()) {
+                said = failure;
+            }
+        }
+        if is_gone(&said) {
+            watching = begin();
+        }
+        Some((said, (watching, held, begin)))
+    })
+}
+
+/// Whether the version to resume from is gone, said before the watch begins: kube would ask for the same for ever.
+fn is_gone(said: &Said) -> bool {
+    matches!(said, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
+}
+
+/// Within a watch, versions only grow: what is older than what was shown before is a replay, and not how things are.
+fn in_order(said: impl Stream<Item = Said> + Send + 'static) -> impl Stream<Item = Said> + Send + 'static {
+    let mut newest = String::new();
+    let mut is_older = move |object: Option<&Guarded>| {
+        let Some(object) = object else {
+            newest.clear();
+            return false;
+        };
+        let version = object.meta().resource_version.as_deref().unwrap_or_default();
+        let is_older = number(version) < number(&newest);
+        if !is_older {
+            version.clone_into(&mut newest);
+        }
+        is_older
+    };
+    said.filter(move |said| {
+        ready(match said {
+            // A list begins anew: it is believed, whatever was shown before.
+            Ok(Event::Init) => !is_older(None),
+            Ok(Event::InitApply(object)) => {
+                is_older(Some(object));
+                true
+            }
+            Ok(Event::Apply(object) | Event::Delete(object)) => !is_older(Some(object)),
+            Ok(Event::InitDone) | Err(_) => true,
+        })
+    })
 }
 
 fn key(object: &Guarded) -> ObjectKey {
