@@ -5,12 +5,14 @@ use std::{collections::HashSet, future::ready, sync::Arc, time::Duration};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
+    client::ClientBuilder,
     runtime::{
         Predicate, WatchStreamExt, predicates,
         reflector::{self, ObjectRef, Store},
         watcher::{self, Event, ExponentialBackoff},
     },
 };
+use tower::timeout::TimeoutLayer;
 use tracing::warn;
 
 use super::{Guarded, context::Context, scopes::number};
@@ -38,16 +40,21 @@ impl Clients {
     /// # Errors
     /// When the configuration cannot be used.
     pub fn new(config: &Config) -> Result<Self, kube::Error> {
+        // A watch too is answered at once, though its first event may be long in coming.
+        let begun = TimeoutLayer::new(REQUEST_SILENCE);
         let client = |silence| {
             let mut config = config.clone();
             config.default_retry = false;
             config.connect_timeout = Some(Duration::from_secs(5));
             config.read_timeout = Some(silence);
-            Client::try_from(config)
+            ClientBuilder::try_from(config).map(|builder| builder.with_layer(&begun).build())
         };
         Ok(Self { watches: client(WATCH_SILENCE)?, requests: client(REQUEST_SILENCE)? })
     }
 }
+
+/// Longest pause before a watch is tried again, but for the jitter, which may double it.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(4);
 
 fn backoff(first: Duration, cap: Duration) -> ExponentialBackoff {
     let builder = backon::ExponentialBuilder::new().with_min_delay(first).with_max_delay(cap).without_max_times();
@@ -78,7 +85,7 @@ pub(super) fn objects(
     let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
     health.expect_watch(&place);
     let (scopes, replaced) = (context.clone(), context.clone());
-    let stream = in_order(watch(api, config).backoff(backoff(Duration::from_millis(500), Duration::from_secs(10))))
+    let stream = in_order(watch(api, config).backoff(backoff(Duration::from_millis(500), LONGEST_BACKOFF)))
         .modify(prune)
         // Before the cache shows the new object: an end that the watch did not show is an end too.
         .inspect_ok(move |event| {
