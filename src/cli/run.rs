@@ -101,7 +101,7 @@ pub(super) struct Args {
     #[command(flatten)]
     lease: LeaseArgs,
 
-    /// How long SIGTERM waits for requests and effects of writes, 1s to 10m; a second one ends all.
+    /// How long SIGTERM waits for requests and effects of writes, 1s to 10m; the next ends all.
     #[arg(long, value_name = "DURATION", env = "CFMTLS_SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
     shutdown_grace: Duration,
 }

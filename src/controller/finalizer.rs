@@ -64,7 +64,7 @@ pub(super) async fn lets_go(context: Arc<Context>, wish: Wish) -> BTreeSet<Hostn
 /// cache may show one that was deleted and made anew.
 pub(super) async fn remove(context: &Context, key: &ObjectKey, uid: &str) -> Result<(), kube::Error> {
     let api = api(context, &key.namespace);
-    let Some(object) = api.get_opt(&key.name).await? else { return Ok(()) };
+    let Some(object) = api.get_opt(&key.name).await?.map(an_object).transpose()? else { return Ok(()) };
     let is_held = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
     if object.metadata.uid.as_deref() != Some(uid) || !is_held {
         return Ok(());
@@ -87,6 +87,15 @@ async fn replace(
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch(name, &params, &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
-        done => done.map(|_| ()),
+        done => done.and_then(an_object).map(drop),
     }
+}
+
+/// Takes an answer only when it is an object: whatever stands before the API server may answer 200 with anything else, and
+/// much of that decodes.
+pub(super) fn an_object(answer: DynamicObject) -> Result<DynamicObject, kube::Error> {
+    if answer.metadata.uid.is_some() {
+        return Ok(answer);
+    }
+    Err(kube::Error::SerdeError(serde::de::Error::custom("the answer is no object")))
 }

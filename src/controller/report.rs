@@ -11,7 +11,7 @@ use kube::{
 use serde_json::json;
 use tracing::info;
 
-use super::context::Context;
+use super::{context::Context, finalizer};
 use crate::{
     api::{FIELD_MANAGER, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey, Reason},
     sync::{self, Report},
@@ -47,7 +47,7 @@ pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Arc
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let stored = match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
-        Ok(stored) => stored,
+        Ok(stored) => finalizer::an_object(stored)?,
         // Gone meanwhile, or another object of the same name: there is nobody to report to.
         Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
         Err(error) => return Err(error),

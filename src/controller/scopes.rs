@@ -94,7 +94,8 @@ impl Object {
     }
 }
 
-fn number(version: &str) -> (usize, &str) {
+/// Versions in their order.
+pub(super) fn number(version: &str) -> (usize, &str) {
     (version.len(), version)
 }
 

@@ -44,6 +44,7 @@ impl From<&SecretError> for Problem {
 /// Just what is needed of a Secret. The values are wiped; kube's own type would print them when it is debugged.
 #[derive(Deserialize)]
 struct SecretData {
+    kind: String,
     #[serde(default)]
     data: Option<BTreeMap<String, Zeroizing<String>>>,
 }
@@ -97,7 +98,8 @@ async fn fetch(client: &Client, namespace: &str, name: &str) -> Result<SecretDat
         kube::Error::Api(status) if status.code == 403 => SecretError::Forbidden(name.to_owned()),
         _ => unreadable(),
     })?;
-    serde_json::from_str(&text).map_err(|_| unreadable())
+    // Whatever stands before the API server may answer 200 with anything else.
+    serde_json::from_str(&text).ok().filter(|secret: &SecretData| secret.kind == "Secret").ok_or_else(unreadable)
 }
 
 fn value(secret: &SecretData, at: &SecretKeyRef) -> Result<Zeroizing<Vec<u8>>, SecretError> {

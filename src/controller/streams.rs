@@ -1,21 +1,24 @@
 //! The watch streams, one per namespace, each with a backoff of its own.
 
+mod watch;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http_body_util::BodyExt;
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     client::ClientBuilder,
     runtime::{
         Predicate, WatchStreamExt, predicates,
-        reflector::{self, Store},
+        reflector::{self, ObjectRef, Store},
         watcher::{self, Event, ExponentialBackoff},
     },
 };
-use tower::util::MapResponseLayer;
+use tower::{timeout::TimeoutLayer, util::MapResponseLayer};
 use tracing::warn;
 
+use self::watch::{in_order, watch};
 use super::{Guarded, context::Context};
 use crate::{
     api::{CRD_NAME, ObjectKey, RECONCILE_AT},
@@ -44,7 +47,7 @@ impl Clients {
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(REQUEST_SILENCE);
-        let requests = Client::try_from(config.clone())?;
+        let requests = ClientBuilder::try_from(config.clone())?.with_layer(&begun()).build();
         config.read_timeout = Some(WATCH_SILENCE);
         Ok(Self { config, requests })
     }
@@ -66,9 +69,17 @@ impl Clients {
                 })
             })
         });
-        Ok(ClientBuilder::try_from(self.config.clone())?.with_layer(&observed).build())
+        Ok(ClientBuilder::try_from(self.config.clone())?.with_layer(&begun()).with_layer(&observed).build())
     }
 }
+
+/// A watch too is answered at once, though its first event may be long in coming.
+fn begun() -> TimeoutLayer {
+    TimeoutLayer::new(REQUEST_SILENCE)
+}
+
+/// Longest pause before a watch is tried again, but for the jitter, which may double it.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(4);
 
 fn backoff(first: Duration, cap: Duration) -> ExponentialBackoff {
     let builder = backon::ExponentialBuilder::new().with_min_delay(first).with_max_delay(cap).without_max_times();
@@ -99,17 +110,25 @@ pub(super) fn objects(
     // Short ones: what a page takes while it is decoded stays with the process.
     let config = watcher::Config { label_selector: selector, page_size: Some(100), ..watcher::Config::default() };
     let (store, writer) = reflector::store();
-    let known = store.clone();
-    let (scopes, leadership) = (context.clone(), context.leadership.clone());
+    let (known, former) = (store.clone(), store.clone());
+    let (scopes, replaced, leadership) = (context.clone(), context.clone(), context.leadership.clone());
     let (alive, taken_over, listed) = (health.clone(), leadership.clone(), store.clone());
     // Who only begins to lead now takes what the cache has, without a new list.
-    let taken_over = futures::stream::once(async move {
+    let taken_over = stream::once(async move {
         taken_over.begun().await;
         Ok(listed.state())
     });
-    let stream = watcher::watcher(api, config)
-        .backoff(backoff(Duration::from_millis(500), Duration::from_secs(10)))
+    let stream = in_order(watch(api, config).backoff(backoff(Duration::from_millis(500), LONGEST_BACKOFF)))
         .modify(prune)
+        // Before the cache shows the new object: an end that the watch did not show is an end too.
+        .inspect_ok(move |event| {
+            if let Event::Apply(object) = event
+                && let Some(former) = former.get(&ObjectRef::from_obj(object))
+                && uid(&former) != uid(object)
+            {
+                replaced.scopes.gone(&key(&former), uid(&former));
+            }
+        })
         .reflect(writer)
         .inspect_err(move |error| {
             // It works, if in vain.
@@ -137,7 +156,7 @@ pub(super) fn objects(
             Event::Init | Event::InitApply(_) => Vec::new(),
         })
         .map_ok(move |objects| if leadership.is_leading() { objects } else { Vec::new() });
-    let stream = futures::stream::select(stream, taken_over)
+    let stream = stream::select(stream, taken_over)
         // All at once, so that a scope can wait for its crowd.
         .map_ok(move |mut objects| {
             let mark = predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look);
@@ -147,7 +166,7 @@ pub(super) fn objects(
             });
             objects
         })
-        .map_ok(|objects| futures::stream::iter(objects.into_iter().map(Ok)))
+        .map_ok(|objects| stream::iter(objects.into_iter().map(Ok)))
         .try_flatten()
         // One at a time: a copy of all objects of a new list would stay in the process for good.
         .map_ok(Arc::unwrap_or_clone);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use harness::{
+    api_proxy::ApiProxy,
     cloudflare::{Effect, Fault},
     control_plane::ControlPlane,
     fixture::{PATIENCE, eventually},
@@ -136,4 +137,35 @@ async fn a_leader_that_is_stopped_with_a_write_in_its_hand_does_not_send_it_when
     world.until_ready("one").await;
     follower.signal("TERM").unwrap();
     assert_eq!(follower.wait_exit(PATIENCE).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_from_the_api_server_stops_writing_before_its_successor_begins() {
+    let control_plane = control_plane().await;
+    let proxy = Arc::new(ApiProxy::start(&control_plane).await.unwrap());
+    let through = proxy.clone();
+    let mut world = World::on_with(&control_plane, move |operator| operator.leader_elect().through(&through)).await;
+    until_leading(&world.operator).await;
+    world.apply("one", &[("one.example.com", true)]).await;
+    world.until_ready("one").await;
+    let follower = Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), &control_plane)
+        .watch_namespace(world.fixture.namespace())
+        .cloudflare(world.cloudflare.url())
+        .leader_elect();
+    let mut follower = follower.spawn().await.unwrap();
+    follower.wait_ready(PATIENCE).await.unwrap();
+    // A write of the leader is under way when the line goes dead, and would be for longer than it leads.
+    let held = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT"));
+    world.apply("two", &[("two.example.com", true)]).await;
+    held.until_met(1, PATIENCE).await.unwrap();
+    proxy.fall_silent();
+    assert_eq!(world.operator.wait_exit(PATIENCE).await.unwrap(), 1);
+    let logs = world.operator.logs().unwrap();
+    assert!(logs.contains("could not be renewed within 10 s"), "{logs}");
+    assert!(!leads(&follower).await.unwrap(), "it has ended before another one leads");
+    until_leading(&follower).await;
+    world.until_ready("two").await;
+    held.clear();
+    let ledger = world.ledger();
+    assert_eq!(ledger.accepted_puts(&world.scope()).len(), 2, "{ledger}");
 }

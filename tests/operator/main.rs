@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::print_stdout, reason = "what was measured, for who runs a test with --nocapture")]
 
-// Tests begin in the order of their names. `busy` and `calm` have one each that takes three minutes, beside all others.
+// Tests begin in the order of their names. `busy`, `calm` and `cluster::away` have one each that takes three minutes,
+// beside all others.
 mod answers;
 mod behaviour;
 mod busy;
 mod calm;
 mod client;
+mod cluster;
 mod crd;
 mod demo;
 mod edges;

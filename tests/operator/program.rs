@@ -115,6 +115,8 @@ async fn sigterm_lets_the_write_under_way_end_and_starts_nothing_new() {
     };
     eventually(PATIENCE, "draining", draining).await.unwrap();
     world.apply("late", &[("late.example.com", true)]).await;
+    assert_eq!(world.operator.get("/metrics").await.unwrap().0, 200, "what is measured is told to the end");
+    assert_eq!(world.operator.get("/healthz").await.unwrap().0, 200);
     held.release();
     let status = world.operator.wait_exit(PATIENCE).await.unwrap();
     assert_eq!(status, 0, "{}", world.operator.logs().unwrap());

@@ -65,7 +65,7 @@ impl World {
 
     /// The same in a control plane of the test's own.
     pub(crate) async fn on(control_plane: &Arc<ControlPlane>, behaviour: Behaviour) -> Self {
-        let world = Self::begin(Place::Own(control_plane.clone()), Box::new(|operator| operator)).await;
+        let world = Self::on_with(control_plane, |operator| operator).await;
         world.cloudflare.switch(|switches| behaviour.turn(switches));
         world
     }
@@ -88,6 +88,14 @@ impl World {
     /// With an operator that was told more and may never be ready.
     pub(crate) async fn without_waiting(tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static) -> Self {
         Self::begin_with(Place::Shared(ControlPlane::shared().await.unwrap()), Box::new(tell)).await
+    }
+
+    /// The same with an operator that was told more.
+    pub(crate) async fn on_with(
+        control_plane: &Arc<ControlPlane>,
+        tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static,
+    ) -> Self {
+        Self::begin(Place::Own(control_plane.clone()), Box::new(tell)).await
     }
 
     async fn begin(control_plane: Place, tell: Tell) -> Self {

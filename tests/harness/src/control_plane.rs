@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Context as _, Error, Result};
 use crate::fixture::{PATIENCE, eventually};
-use crate::guard::Held;
+use crate::guard::{self, Held};
 use crate::kubectl::Kubectl;
 use crate::tools;
 
@@ -19,6 +19,13 @@ pub use server::{Args, run};
 
 const AUDIT_LOG: &str = "audit.log";
 const CA_CERTIFICATE: &str = "ca.crt";
+const ETCD: &str = "etcd";
+const API_SERVER: &str = "kube-apiserver";
+
+/// Where the process id of one of the programs is.
+fn pid_file(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.pid"))
+}
 
 /// The namespace and the name of the `ServiceAccount` under which the operator runs.
 pub const OPERATOR: &str = "cloudflare-mtls-operator";
@@ -51,6 +58,14 @@ impl ControlPlane {
         Self::start_with(&["--controllers"]).await
     }
 
+    /// The same with an API server that comes back when it is killed.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_restarting() -> Result<Self> {
+        Self::start_with(&["--restart"]).await
+    }
+
     async fn start_with(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(tools::harness()?);
         command.arg("control-plane").args(arguments);
@@ -71,6 +86,36 @@ impl ControlPlane {
             Ok(control_plane)
         };
         SHARED.get_or_init(start).await.as_ref().map_err(Error::new)
+    }
+
+    /// Kills the API server. Where it restarts, it serves again after some seconds.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill_api_server(&self) -> Result<()> {
+        self.signal(API_SERVER, "KILL")
+    }
+
+    /// Stops etcd where it stands, so that the API server answers late or with errors.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause_etcd(&self) -> Result<()> {
+        self.signal(ETCD, "STOP")
+    }
+
+    /// Lets etcd go on.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn resume_etcd(&self) -> Result<()> {
+        self.signal(ETCD, "CONT")
+    }
+
+    fn signal(&self, program: &str, signal: &str) -> Result<()> {
+        let file = pid_file(&self.dir, program);
+        let pid = std::fs::read_to_string(&file).context(file.display())?;
+        guard::send(signal, &pid)
     }
 
     /// Installs the CRD and the operator's RBAC from this repository, and waits until the API serves the new kind.

@@ -200,12 +200,16 @@ impl Guarded {
         if let Some(code) = self.exit_code()? {
             return Err(Error::new(format!("the command has already ended with status {code}")));
         }
-        // The shell's own `kill`: the program of that name is not installed everywhere.
-        let pid = self.pid.to_string();
-        let sent = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &pid]).output()?;
-        if sent.status.success() {
-            return Ok(());
-        }
-        Err(Error::new(format!("kill -s {name} {pid}: {}", String::from_utf8_lossy(&sent.stderr).trim_end())))
+        send(name, &self.pid.to_string())
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn send(name: &str, pid: &str) -> Result<()> {
+    // The shell's own `kill`: the program of that name is not installed everywhere.
+    let sent = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, pid]).output()?;
+    if sent.status.success() {
+        return Ok(());
+    }
+    Err(Error::new(format!("kill -s {name} {pid}: {}", String::from_utf8_lossy(&sent.stderr).trim_end())))
 }

@@ -1,5 +1,7 @@
 //! What the tests and the demo run against: a real control plane and an emulated Cloudflare.
 
+pub mod account;
+pub mod api_proxy;
 pub mod bench;
 pub mod cloudflare;
 pub mod control_plane;
@@ -10,6 +12,8 @@ pub mod kubectl;
 pub mod operator;
 pub mod tools;
 
+mod authority;
 mod error;
+mod gate;
 
 pub use error::{Error, Result};

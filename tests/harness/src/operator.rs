@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{Api, PostParams};
 use serde_json::json;
 
+use crate::account::{self, Account};
+use crate::api_proxy::ApiProxy;
 use crate::control_plane::{ControlPlane, OPERATOR, free_port, write_kubeconfig};
 use crate::error::{Context as _, Error, Result};
 use crate::guard::Guarded;
@@ -19,6 +18,8 @@ pub struct Builder<'a> {
     program: PathBuf,
     control_plane: &'a ControlPlane,
     api_server: String,
+    ca: PathBuf,
+    account: String,
     cloudflare: Option<String>,
     leader_elect: bool,
     environment: BTreeMap<String, String>,
@@ -39,10 +40,18 @@ impl Builder<'_> {
         self
     }
 
-    /// Talk to the API server through this address, such as that of a fault proxy on `https://127.0.0.1`.
+    /// Talk to the API server through this proxy, and trust nobody else.
     #[must_use]
-    pub fn api_server(mut self, url: impl Into<String>) -> Self {
-        self.api_server = url.into();
+    pub fn through(mut self, proxy: &ApiProxy) -> Self {
+        self.api_server = proxy.url();
+        proxy.ca_certificate().clone_into(&mut self.ca);
+        self
+    }
+
+    /// Run under an identity of its own.
+    #[must_use]
+    pub fn account(mut self, account: &Account) -> Self {
+        account.name().clone_into(&mut self.account);
         self
     }
 
@@ -75,8 +84,11 @@ impl Builder<'_> {
         let dir = self.control_plane.dir().join(format!("operator-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&dir).context(dir.display())?;
         let kubeconfig = dir.join("kubeconfig");
-        let user = json!({"token": token(self.control_plane).await?});
-        write_kubeconfig(&kubeconfig, &self.api_server, &self.control_plane.ca_certificate(), &user, OPERATOR)?;
+        // In a file, as in a pod: it is read again when it was replaced.
+        let token_file = dir.join("token");
+        let token = account::token(&self.control_plane.client().await?, &self.account).await?;
+        std::fs::write(&token_file, token).context(token_file.display())?;
+        write_kubeconfig(&kubeconfig, &self.api_server, &self.ca, &json!({"tokenFile": token_file}), OPERATOR)?;
         let port = free_port()?;
         let process = Guarded::spawn(&dir.join("log"), |command| {
             command.arg(&self.program).arg("run");
@@ -95,23 +107,8 @@ impl Builder<'_> {
                 .env("KUBECONFIG", &kubeconfig)
                 .envs(&self.environment);
         })?;
-        Ok(Operator { process, http_url: format!("http://127.0.0.1:{port}"), kubeconfig })
+        Ok(Operator { process, http_url: format!("http://127.0.0.1:{port}"), kubeconfig, token_file })
     }
-}
-
-/// A token for the operator's `ServiceAccount` from the API server itself.
-async fn token(control_plane: &ControlPlane) -> Result<String> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(control_plane.client().await?, OPERATOR);
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() }),
-        ..TokenRequest::default()
-    };
-    let answer = accounts
-        .create_token_request(OPERATOR, &PostParams::default(), &request)
-        .await
-        .context(format!("asking for a token of ServiceAccount {OPERATOR}/{OPERATOR}"))?;
-    let token = answer.status.and_then(|status| status.token);
-    token.ok_or_else(|| Error::new("the API server answered without a token"))
 }
 
 /// A running operator. It is killed when this value is dropped or the test process dies.
@@ -120,6 +117,7 @@ pub struct Operator {
     process: Guarded,
     http_url: String,
     kubeconfig: PathBuf,
+    token_file: PathBuf,
 }
 
 impl Operator {
@@ -129,6 +127,8 @@ impl Operator {
             program: program.into(),
             control_plane,
             api_server: control_plane.url().to_owned(),
+            ca: control_plane.ca_certificate(),
+            account: OPERATOR.to_owned(),
             cloudflare: None,
             leader_elect: false,
             environment: BTreeMap::new(),
@@ -146,6 +146,12 @@ impl Operator {
     #[must_use]
     pub fn kubeconfig(&self) -> &std::path::Path {
         &self.kubeconfig
+    }
+
+    /// The file with the token that it shows to the API server.
+    #[must_use]
+    pub fn token_file(&self) -> &std::path::Path {
+        &self.token_file
     }
 
     /// Where its metrics and health are served: `http://127.0.0.1:PORT`.

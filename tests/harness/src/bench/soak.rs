@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::{Subject, objects, process, stage};
+use crate::api_proxy::{self, ApiProxy};
 use crate::cloudflare::{Cloudflare, Effect, Fault};
 use crate::control_plane::ControlPlane;
 use crate::error::{Context as _, Error, Result};
@@ -56,6 +57,7 @@ struct Churn {
     rng: Rng,
     fixture: Fixture,
     cloudflare: Cloudflare,
+    proxy: ApiProxy,
     zones: Vec<String>,
     /// Which objects exist now.
     alive: Vec<bool>,
@@ -80,11 +82,14 @@ pub async fn run(args: Args) -> Result<()> {
     for zone in &zones {
         let _ = cloudflare.add_zone(zone, "example.com");
     }
-    let mut operator = subject.spawn(&control_plane, fixture.namespace(), &cloudflare).await?;
+    let proxy = ApiProxy::start(&control_plane).await?;
+    let operator = subject.builder(&control_plane, fixture.namespace(), &cloudflare).through(&proxy);
+    let mut operator = operator.spawn().await?;
     operator.wait_ready(PATIENCE).await?;
     say(&format!("{} minutes of churn with faults, seed {seed} ...", args.minutes))?;
     let rng = Rng::with_seed(seed);
-    let mut churn = Churn { rng, fixture, cloudflare, zones, alive: vec![false; OBJECTS], changes: 0, faults: 0 };
+    let mut churn =
+        Churn { rng, fixture, cloudflare, proxy, zones, alive: vec![false; OBJECTS], changes: 0, faults: 0 };
     let samples = churn.last(Duration::from_secs(args.minutes * 60), &operator).await?;
     churn.settle().await?;
     let svg = graph::draw(&samples)?;
@@ -135,7 +140,14 @@ impl Churn {
         self.fixture.apply(&manifest.build()).await.map(drop)
     }
 
+    /// At Cloudflare, or on the way to the API server.
     fn break_something(&mut self) {
+        let times = self.rng.u32(1..=20);
+        self.faults += u64::from(times);
+        if self.rng.bool() {
+            self.break_kubernetes(times);
+            return;
+        }
         let fault = match self.rng.u8(..7) {
             0 => Fault::from(Effect::Reset),
             1 => Fault::from(Effect::Reset).once_applied(),
@@ -145,13 +157,26 @@ impl Churn {
             5 => Fault::answer(200, "<html>no JSON</html>"),
             _ => Fault::answer(503, ""),
         };
-        let times = self.rng.u32(1..=20);
         let _ = self.cloudflare.inject(fault.times(times));
-        self.faults += u64::from(times);
+    }
+
+    fn break_kubernetes(&mut self, times: u32) {
+        let fault = match self.rng.u8(..7) {
+            0 => return self.proxy.drop_connections(),
+            1 => api_proxy::Fault::from(api_proxy::Effect::Reset).on("patch"),
+            2 => api_proxy::Fault::from(api_proxy::Effect::Reset).on("patch").once_applied(),
+            3 => api_proxy::Fault::refusal(500, "InternalError").of("secrets"),
+            4 => api_proxy::Fault::refusal_with(429, "TooManyRequests", &[("retry-after", "1")]),
+            5 => api_proxy::Fault::refusal(410, "Expired").on("watch"),
+            _ => api_proxy::Fault::refusal(409, "Conflict").on("patch"),
+        };
+        let _ = self.proxy.inject(fault.times(times));
     }
 
     /// All objects that are left become ready once nothing disturbs them any more.
     async fn settle(&self) -> Result<()> {
+        self.cloudflare.clear_faults();
+        self.proxy.clear_faults();
         let alive = self.alive.iter().filter(|alive| **alive).count();
         objects::until_ready(&self.fixture, alive, 10 * PATIENCE).await
     }

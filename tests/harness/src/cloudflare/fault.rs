@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::scope::Scope;
+use crate::gate::Gate;
 
 /// What happens instead of, or to, the true answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,25 +262,6 @@ impl Fault {
         self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && self.scope.as_ref().is_none_or(|wanted| Some(wanted) == scope)
             && self.credential.as_deref().is_none_or(|wanted| Some(wanted) == credential)
-    }
-}
-
-/// Where requests of one fault are counted and, under [`Effect::Hold`], wait.
-#[derive(Debug)]
-pub(super) struct Gate {
-    pub(super) met: watch::Sender<u32>,
-    pub(super) open: watch::Sender<bool>,
-}
-
-impl Gate {
-    fn new() -> Self {
-        Self { met: watch::Sender::new(0), open: watch::Sender::new(false) }
-    }
-
-    /// Waits until the gate is opened.
-    pub(super) async fn pass(&self) {
-        // An error means that the sender is gone, which `self` rules out.
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 }
 

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::authority::Authority;
 use crate::error::{Context as _, Error, Result};
 use crate::guard::{self, Guarded};
 use crate::tools;
@@ -27,6 +26,9 @@ pub struct Args {
     /// Also run the controllers that end namespaces and collect garbage
     #[arg(long)]
     controllers: bool,
+    /// Start the API server again, on the same port, whenever it ends
+    #[arg(long)]
+    restart: bool,
 }
 
 /// What the program prints when the API server is ready.
@@ -46,21 +48,25 @@ pub async fn run(args: Args) -> Result<()> {
     let ended = async { if args.keep { guard::asked_to_stop().await } else { guard::abandoned().await } };
     // Whichever way this goes, both processes have ended when it is through: the folder is removed after them.
     let outcome = tokio::select! {
-        outcome = serve(dir.path(), args.controllers) => outcome,
+        outcome = serve(dir.path(), &args) => outcome,
         outcome = ended => outcome,
     };
     dir.close()?;
     outcome
 }
 
-async fn serve(dir: &Path, controllers: bool) -> Result<()> {
+async fn serve(dir: &Path, args: &Args) -> Result<()> {
     let certificates = Certificates::write(dir)?;
     let mut processes = start(dir, &certificates).await?;
-    if controllers {
+    if args.controllers {
         processes.controllers = Some(start_controllers(dir, &processes.ready.kubeconfig)?);
     }
     guard::say(&serde_json::to_string(&processes.ready)?)?;
     loop {
+        if args.restart && processes.api_server.exit_code()?.is_some() {
+            let (clients, port) = processes.ports;
+            processes.api_server = start_api_server(dir, &certificates, clients, port)?;
+        }
         processes.fail_if_one_ended()?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -91,6 +97,8 @@ struct Processes {
     controllers: Option<Guarded>,
     api_server: Guarded,
     etcd: Guarded,
+    /// Where etcd takes clients, and the API server.
+    ports: (u16, u16),
     ready: Ready,
 }
 
@@ -104,7 +112,7 @@ impl Processes {
         let user = json!({"client-certificate": certificates.admin, "client-key": certificates.admin_key});
         super::write_kubeconfig(&kubeconfig, &url, &certificates.ca, &user, "default")?;
         let ready = Ready { url, kubeconfig, dir: dir.to_path_buf() };
-        let mut processes = Self { controllers: None, api_server, etcd, ready };
+        let mut processes = Self { controllers: None, api_server, etcd, ports: (clients, port), ready };
         processes.wait_until_ready().await?;
         Ok(processes)
     }
@@ -149,7 +157,7 @@ fn start_etcd(dir: &Path, clients: u16, peers: u16) -> Result<Guarded> {
     let peers = format!("http://127.0.0.1:{peers}");
     let program = tools::tool("etcd")?;
     let data = dir.join("etcd");
-    Guarded::spawn(&dir.join("etcd.log"), |command| {
+    let process = Guarded::spawn(&dir.join("etcd.log"), |command| {
         command
             .arg(program)
             .arg("--data-dir")
@@ -160,7 +168,15 @@ fn start_etcd(dir: &Path, clients: u16, peers: u16) -> Result<Guarded> {
             .args(["--log-level", "warn"])
             // Nothing has to survive a power cut, and a sync per write would be most of the tests' time.
             .arg("--unsafe-no-fsync");
-    })
+    })?;
+    note_pid(dir, super::ETCD, &process)?;
+    Ok(process)
+}
+
+/// For tests that send signals to it.
+fn note_pid(dir: &Path, name: &str, process: &Guarded) -> Result<()> {
+    let file = super::pid_file(dir, name);
+    std::fs::write(&file, process.pid().to_string()).context(file.display())
 }
 
 fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u16) -> Result<Guarded> {
@@ -171,7 +187,7 @@ fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u1
     )?;
     let program = tools::tool("kube-apiserver")?;
     let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
-    Guarded::spawn(&dir.join("kube-apiserver.log"), |command| {
+    let process = Guarded::spawn(&dir.join("kube-apiserver.log"), |command| {
         command
             .arg(program)
             .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
@@ -191,7 +207,9 @@ fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u1
             .arg(file("audit-log-path", &dir.join(super::AUDIT_LOG)))
             // In megabytes: a log that is never rotated is a log that is complete.
             .arg("--audit-log-maxsize=100000");
-    })
+    })?;
+    note_pid(dir, super::API_SERVER, &process)?;
+    Ok(process)
 }
 
 /// Starts the two controllers without which a deleted namespace stays and nothing follows its owner. They need not be ready
@@ -240,24 +258,19 @@ impl Certificates {
             service_account_key: dir.join("service-account.key"),
             service_account_public_key: dir.join("service-account.pub"),
         };
-        let mut authority = CertificateParams::new(Vec::new())?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        authority.distinguished_name.push(DnType::CommonName, "control plane for tests");
-        let key = KeyPair::generate()?;
-        std::fs::write(&files.ca, authority.self_signed(&key)?.pem())?;
-        let issuer = Issuer::new(authority, key);
+        let authority = Authority::new("control plane for tests")?;
+        std::fs::write(&files.ca, authority.pem())?;
 
         let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         let mut serving = CertificateParams::new(names.map(str::to_owned))?;
         serving.distinguished_name.push(DnType::CommonName, "kube-apiserver");
-        sign(serving, ExtendedKeyUsagePurpose::ServerAuth, &issuer, &files.serving, &files.serving_key)?;
+        sign(serving, ExtendedKeyUsagePurpose::ServerAuth, &authority, &files.serving, &files.serving_key)?;
 
         let mut admin = CertificateParams::new(Vec::new())?;
         admin.distinguished_name.push(DnType::CommonName, "admin");
         // The group that may do anything, whatever RBAC says.
         admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
-        sign(admin, ExtendedKeyUsagePurpose::ClientAuth, &issuer, &files.admin, &files.admin_key)?;
+        sign(admin, ExtendedKeyUsagePurpose::ClientAuth, &authority, &files.admin, &files.admin_key)?;
 
         let pair = KeyPair::generate()?;
         std::fs::write(&files.service_account_key, pair.serialize_pem())?;
@@ -267,15 +280,13 @@ impl Certificates {
 }
 
 fn sign(
-    mut params: CertificateParams,
+    params: CertificateParams,
     usage: ExtendedKeyUsagePurpose,
-    issuer: &Issuer<'_, KeyPair>,
+    authority: &Authority,
     certificate: &Path,
     key: &Path,
 ) -> Result<()> {
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![usage];
-    let pair = KeyPair::generate()?;
-    std::fs::write(certificate, params.signed_by(&pair, issuer)?.pem()).context(certificate.display())?;
+    let (signed, pair) = authority.sign(params, usage)?;
+    std::fs::write(certificate, signed.pem()).context(certificate.display())?;
     std::fs::write(key, pair.serialize_pem()).context(key.display())
 }

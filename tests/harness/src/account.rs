@@ -1,0 +1,116 @@
+//! An identity for one operator, so that a test can take its rights or its tokens away and nobody else notices.
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::control_plane::{ControlPlane, OPERATOR};
+use crate::error::{Context as _, Error, Result};
+
+/// A `ServiceAccount` with a role of its own, which grants at first what the operator's role grants.
+#[derive(Clone)]
+pub struct Account {
+    client: kube::Client,
+    name: String,
+    rules: Vec<PolicyRule>,
+}
+
+impl Account {
+    /// Makes it, beside the operator's own.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn new(control_plane: &ControlPlane) -> Result<Self> {
+        let client = control_plane.client().await?;
+        let name = format!("operator-{:08x}", fastrand::u32(..));
+        let roles: Api<ClusterRole> = Api::all(client.clone());
+        let granted = roles.get(OPERATOR).await.context("the operator's role")?.rules.unwrap_or_default();
+        let account = Self { client, name, rules: granted };
+        account.create().await?;
+        let role = serde_json::from_value(json!({"metadata": {"name": account.name}, "rules": account.rules}))?;
+        roles.create(&PostParams::default(), &role).await.context("a role")?;
+        let binding = serde_json::from_value(json!({
+            "metadata": {"name": account.name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account.name},
+            "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": OPERATOR}],
+        }))?;
+        let bindings: Api<ClusterRoleBinding> = Api::all(account.client.clone());
+        bindings.create(&PostParams::default(), &binding).await.context("a binding")?;
+        Ok(account)
+    }
+
+    /// Its name; its namespace is that of the operator.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes away whatever it may do with a resource: `secrets`, `mtlshostnamesettings/status`, `events`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn take(&self, resource: &str) -> Result<()> {
+        let names = |rule: &&PolicyRule| !rule.resources.iter().flatten().any(|named| named == resource);
+        self.grant(self.rules.iter().filter(names).collect()).await
+    }
+
+    /// Grants again what was granted at first.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn give_back(&self) -> Result<()> {
+        self.grant(self.rules.iter().collect()).await
+    }
+
+    async fn grant(&self, granted: Vec<&PolicyRule>) -> Result<()> {
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"rules": granted}));
+        roles.patch(&self.name, &PatchParams::default(), &patch).await.context("a role")?;
+        Ok(())
+    }
+
+    /// Replaces the account by a new one of the same name: every token that it was given is void.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn renew(&self) -> Result<()> {
+        self.accounts().delete(&self.name, &DeleteParams::default()).await.context("an account")?;
+        self.create().await
+    }
+
+    async fn create(&self) -> Result<()> {
+        let account = serde_json::from_value(json!({"metadata": {"name": self.name}}))?;
+        self.accounts().create(&PostParams::default(), &account).await.context("an account")?;
+        Ok(())
+    }
+
+    fn accounts(&self) -> Api<ServiceAccount> {
+        Api::namespaced(self.client.clone(), OPERATOR)
+    }
+
+    /// A new token.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn token(&self) -> Result<String> {
+        token(&self.client, &self.name).await
+    }
+}
+
+/// A token for a `ServiceAccount` in the operator's namespace, from the API server itself.
+pub(crate) async fn token(client: &kube::Client, account: &str) -> Result<String> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), OPERATOR);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() }),
+        ..TokenRequest::default()
+    };
+    let answer = accounts
+        .create_token_request(account, &PostParams::default(), &request)
+        .await
+        .context(format!("asking for a token of ServiceAccount {OPERATOR}/{account}"))?;
+    let token = answer.status.and_then(|status| status.token);
+    token.ok_or_else(|| Error::new("the API server answered without a token"))
+}
