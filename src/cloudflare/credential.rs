@@ -22,12 +22,18 @@ impl fmt::Debug for Secretive {
     }
 }
 
+/// Most bytes of a credential. Cloudflare's are far shorter: whoever stores more has stored something else.
+const LONGEST: usize = 1024;
+
 /// What was wrong with a value from a Secret; never says what the value was.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CredentialError {
     /// Nothing but white space.
     #[error("is empty")]
     Empty,
+    /// Longer than any credential.
+    #[error("is longer than {LONGEST} characters, as no credential is: store the credential alone")]
+    TooLong,
     /// `Bearer TOKEN` was pasted as a whole.
     #[error("starts with \"Bearer \": store the token alone")]
     BearerPrefix,
@@ -55,11 +61,14 @@ impl Secretive {
     /// Takes a value as it stands in a Secret. ASCII white space around it is dropped.
     ///
     /// # Errors
-    /// When what is left is empty or not printable ASCII.
+    /// When what is left is empty, too long or not printable ASCII.
     pub fn parse(bytes: &[u8]) -> Result<Self, CredentialError> {
         let trimmed = bytes.trim_ascii();
         if trimmed.is_empty() {
             return Err(CredentialError::Empty);
+        }
+        if trimmed.len() > LONGEST {
+            return Err(CredentialError::TooLong);
         }
         if trimmed.starts_with(b"Bearer ") {
             return Err(CredentialError::BearerPrefix);
@@ -212,6 +221,7 @@ mod tests {
         let token = |bytes: &[u8]| Credential::api_token(bytes).map(|_| ()).unwrap_err();
         assert_eq!(token(b""), CredentialError::Empty);
         assert_eq!(token(b" \n"), CredentialError::Empty);
+        assert_eq!(token(&[b'a'; LONGEST + 1]), CredentialError::TooLong);
         assert_eq!(token(b"two words"), CredentialError::NotPrintable);
         assert_eq!(token(b"line\nbreak"), CredentialError::NotPrintable);
         assert_eq!(token(b"\xef\xbb\xbftoken"), CredentialError::NotPrintable);

@@ -45,6 +45,10 @@ fn may_be_shown(metadata: &Metadata<'_>) -> bool {
 
 /// The most that is ever shown of a part of the program.
 fn cap(target: &str) -> LevelFilter {
+    // What fails here is said by the stream that watches, in words for people.
+    if target == "kube_runtime::watcher" {
+        return LevelFilter::ERROR;
+    }
     match target.split("::").next().unwrap_or_default() {
         "kube_client" => LevelFilter::ERROR,
         "kube_runtime" | "cloudflare_mtls_operator" => LevelFilter::TRACE,
