@@ -44,7 +44,7 @@ impl Builder<'_> {
     #[must_use]
     pub fn through(mut self, proxy: &ApiProxy) -> Self {
         self.api_server = proxy.url();
-        self.ca = proxy.ca_certificate().to_owned();
+        proxy.ca_certificate().clone_into(&mut self.ca);
         self
     }
 

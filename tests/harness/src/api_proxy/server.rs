@@ -216,7 +216,7 @@ async fn connection(stream: TcpStream, service: Service) {
         () = &mut served => return,
     }
     // The socket stays open, and nobody reads from it any more.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn serve_one(stream: TcpStream, service: Service) {
