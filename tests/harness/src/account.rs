@@ -15,7 +15,7 @@ use crate::error::{Context as _, Error, Result};
 pub struct Account {
     client: kube::Client,
     name: String,
-    rules: Vec<PolicyRule>,
+    granted: Vec<PolicyRule>,
 }
 
 impl Account {
@@ -28,9 +28,9 @@ impl Account {
         let name = format!("operator-{:08x}", fastrand::u32(..));
         let roles: Api<ClusterRole> = Api::all(client.clone());
         let granted = roles.get(OPERATOR).await.context("the operator's role")?.rules.unwrap_or_default();
-        let account = Self { client, name, rules: granted };
+        let account = Self { client, name, granted };
         account.create().await?;
-        let role = serde_json::from_value(json!({"metadata": {"name": account.name}, "rules": account.rules}))?;
+        let role = serde_json::from_value(json!({"metadata": {"name": account.name}, "rules": account.granted}))?;
         roles.create(&PostParams::default(), &role).await.context("a role")?;
         let binding = serde_json::from_value(json!({
             "metadata": {"name": account.name},
@@ -54,7 +54,7 @@ impl Account {
     /// When the API server refuses.
     pub async fn take(&self, resource: &str) -> Result<()> {
         let names = |rule: &&PolicyRule| !rule.resources.iter().flatten().any(|named| named == resource);
-        self.grant(self.rules.iter().filter(names).collect()).await
+        self.grant(self.granted.iter().filter(names).collect()).await
     }
 
     /// Grants again what was granted at first.
@@ -62,7 +62,7 @@ impl Account {
     /// # Errors
     /// When the API server refuses.
     pub async fn give_back(&self) -> Result<()> {
-        self.grant(self.rules.iter().collect()).await
+        self.grant(self.granted.iter().collect()).await
     }
 
     async fn grant(&self, granted: Vec<&PolicyRule>) -> Result<()> {

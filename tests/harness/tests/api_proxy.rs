@@ -114,7 +114,7 @@ async fn each_fault_does_what_its_name_says() -> Result<()> {
     let release = async {
         held.until_met(1, PATIENCE).await?;
         held.release();
-        Ok::<(), harness::Error>(())
+        Ok::<(), Error>(())
     };
     let (listed, released) = tokio::join!(through.list(), release);
     released?;
