@@ -9,6 +9,7 @@ mod answers;
 mod behaviour;
 mod busy;
 mod calm;
+mod canary;
 mod client;
 mod crd;
 mod demo;

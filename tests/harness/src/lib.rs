@@ -1,6 +1,7 @@
 //! What the tests and the demo run against: a real control plane and an emulated Cloudflare.
 
 pub mod bench;
+pub mod canary;
 pub mod cloudflare;
 pub mod control_plane;
 pub mod demo;
