@@ -7,6 +7,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
+pub mod hosts;
 pub mod kubectl;
 pub mod operator;
 pub mod tools;
