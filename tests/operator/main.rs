@@ -19,6 +19,7 @@ mod guard;
 mod journey;
 mod large;
 mod namespace;
+mod network;
 mod objects;
 mod oracle;
 mod program;
