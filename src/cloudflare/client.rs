@@ -217,15 +217,15 @@ fn describe(error: &reqwest::Error) -> String {
     }
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && io.raw_os_error().is_some()
-        {
-            return io.kind().to_string();
-        }
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return format!("TLS: {tls}");
         }
-        source = cause.source();
+        source = match cause.downcast_ref::<std::io::Error>() {
+            Some(io) if io.raw_os_error().is_some() => return io.kind().to_string(),
+            // What it wraps is not its source but its text: that one's source would come next.
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+            None => cause.source(),
+        };
     }
     if error.is_connect() { "no connection (name resolution, TLS or proxy)" } else { "the connection broke off" }
         .to_owned()

@@ -17,7 +17,7 @@ use super::{
     secrets::{self, SecretError},
 };
 use crate::{
-    api::{CredentialRef, Hostname, Scope},
+    api::{CredentialRef, Flags, Hostname, Scope},
     cloudflare::Purpose,
     ops::{Task, failpoint},
     sync::{self, Guard, Owners, Problem, Uid, View, Wish},
@@ -197,6 +197,13 @@ impl ScopeTask {
         };
         let suspended = wish.spec.suspend;
         let listed: BTreeSet<Hostname> = wish.spec.settings.keys().cloned().collect();
+        let is_kept = |hostname: &Hostname, flags: &Flags| wish.spec.settings.get(hostname) == Some(flags);
+        let given_up: BTreeSet<Hostname> = former
+            .into_iter()
+            .flat_map(|former| former.spec.settings.iter())
+            .filter(|(hostname, flags)| !is_kept(hostname, flags))
+            .map(|(hostname, _)| hostname.clone())
+            .collect();
         self.wishes.insert(wish.uid.clone(), wish);
         if same {
             return;
@@ -206,6 +213,8 @@ impl ScopeTask {
         if !suspended {
             let group = self.groups.entry(at).or_default();
             group.view.repairs.retain(|hostname, _| !listed.contains(hostname));
+            // What was refused is asked for again by who has wanted something else meanwhile.
+            group.view.rejected.retain(|hostname, _| !given_up.contains(hostname));
             group.asked |= asked;
             group.hurry();
             self.busy.until = None;

@@ -44,6 +44,9 @@ impl Clients {
     /// # Errors
     /// When the configuration cannot be used.
     pub fn new(mut config: Config) -> Result<Self, kube::Error> {
+        // kube takes HTTPS_PROXY for the API server too when there is a kubeconfig, cannot use it as it is built here, and says
+        // so with the proxy's password. In a pod it takes none.
+        config.proxy_url = None;
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(REQUEST_SILENCE);

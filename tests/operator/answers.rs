@@ -17,6 +17,7 @@ use cloudflare_mtls_operator::{
     cloudflare::{Answer, Body, RemoteList, interpret},
     sync,
 };
+use harness::cloudflare::Fault;
 use jiff::Timestamp;
 use reqwest::{
     Method,
@@ -213,6 +214,27 @@ fn corpus() -> BTreeMap<String, Result<Case, String>> {
             (path.file_stem().unwrap().to_string_lossy().into_owned(), case)
         })
         .collect()
+}
+
+/// A refusal that a server can send, as a fault, with the reason that it must lead to.
+pub(crate) struct Refusal {
+    pub(crate) name: String,
+    pub(crate) fault: Fault,
+    pub(crate) reason: String,
+}
+
+/// All of the corpus but those after which nothing is asked for a while, and what an HTTP server cannot be made to say.
+pub(crate) fn refusals() -> Vec<Refusal> {
+    let refusal = |(name, case): (String, Result<Case, String>)| {
+        let case = case.ok().filter(|case| case.status >= 200)?;
+        let Expectation::Refusal(refused) = &case.expect else { return None };
+        let Body::Whole(body) = case.body.bytes() else { return None };
+        let headers: Vec<(&str, &str)> =
+            case.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let fault = Fault::raw(case.status, &headers, body).on(&case.method);
+        (refused.reason != "RateLimited").then(|| Refusal { name, fault, reason: refused.reason.clone() })
+    };
+    corpus().into_iter().filter_map(refusal).collect()
 }
 
 #[test]

@@ -92,19 +92,6 @@ async fn whether_a_write_may_have_been_carried_out_is_told() {
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed() {
-    let remote = remote().await;
-    let elsewhere = Cloudflare::start().await.unwrap();
-    for status in [301, 302, 303, 307, 308] {
-        remote.cloudflare.inject(Fault::redirect(status, elsewhere.url()));
-        let failure = remote.put().await.unwrap_err();
-        assert_eq!(failure.refusal.reason, Reason::CloudflareUnavailable);
-        assert_eq!(failure.response.http_status, Some(status.into()));
-    }
-    assert!(elsewhere.ledger().is_empty());
-}
-
-#[tokio::test]
 async fn an_endless_answer_is_cut_at_one_mebibyte() {
     let remote = remote().await;
     remote.cloudflare.inject(Effect::Huge { bytes: 1 << 33 });

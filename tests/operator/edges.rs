@@ -300,7 +300,7 @@ async fn a_rival_whose_credential_is_refused_does_not_prevent_a_reset(behaviour:
     let world = World::under(behaviour).await;
     world.fixture.apply(&resetting(&world, "victim").hostname("mine.example.com", true).build()).await.unwrap();
     world.until_ready("victim").await;
-    world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_222222222222222222222222222")).await.unwrap();
+    world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_7Hx2Vm9Ck4Bq1Zs6Nt3Wd8Lf5Rj")).await.unwrap();
     let squatter = world.fixture.settings("a-squatter").credential("bad", "token");
     world.fixture.apply(&squatter.hostname("mine.example.com", true).build()).await.unwrap();
     world.until_reason("a-squatter", "AuthenticationFailed").await;

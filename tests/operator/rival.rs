@@ -48,7 +48,7 @@ struct Rival {
 }
 
 impl Rival {
-    const TOKEN: &str = "cfut_3333333333333333333333333333333";
+    const TOKEN: &str = "cfut_3Wg8Nb2Kx7Fc5Jq1Rz9Dt4Yh6Vp0Ls";
 
     fn beside(world: &World, behaviour: Behaviour) -> Self {
         world.cloudflare.token(Self::TOKEN).named(RIVAL).may_write(world.remote.scope());

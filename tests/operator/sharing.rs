@@ -167,7 +167,7 @@ async fn a_holder_in_another_namespace_is_not_named() {
 
 async fn objects_with_different_credentials_share_no_request_and_one_refusal_harms_nobody_else(behaviour: Behaviour) {
     let world = World::under(behaviour).await;
-    let other = "cfut_1111111111111111111111111111111";
+    let other = "cfut_2Jd7Xr5Bf9Tk1Wq4Pz8Hn3Vc6Ml0Gs";
     world.cloudflare.token(other).named("other").may_read(world.remote.scope());
     world.fixture.apply(&world.fixture.secret("other", "token", other)).await.unwrap();
     world.fixture.apply(&world.fixture.secret("same", "token", TOKEN)).await.unwrap();
@@ -205,7 +205,7 @@ async fn objects_with_different_credentials_share_no_request_and_one_refusal_har
 
 async fn nobody_keeps_a_hostname_from_others_with_a_credential_that_is_refused(behaviour: Behaviour) {
     let world = World::under(behaviour).await;
-    world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_222222222222222222222222222")).await.unwrap();
+    world.fixture.apply(&world.fixture.secret("bad", "token", "cfut_4Lp8Dz1Gy6Kw3Xn9Sb2Fv7Mh5Qc")).await.unwrap();
     let squatter = world.fixture.settings("a-squatter").credential("bad", "token");
     world.fixture.apply(&squatter.hostname("mine.example.com", false).build()).await.unwrap();
     world.until_reason("a-squatter", "AuthenticationFailed").await;

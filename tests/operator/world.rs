@@ -1,8 +1,15 @@
 //! What a test begins with: a namespace, a zone with its token, an emulated Cloudflare and the operator serving them.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    io::{Read as _, Seek as _, SeekFrom},
+    ops::Deref,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use harness::{
+    canary,
     cloudflare::{Cloudflare, Credential, Exchange, Ledger, Remote, Scope},
     control_plane::ControlPlane,
     fixture::{self, Fixture, PATIENCE},
@@ -37,12 +44,15 @@ impl Deref for Place {
 
 pub(crate) struct World {
     tell: Tell,
-    control_plane: Place,
     pub(crate) cloudflare: Cloudflare,
     pub(crate) fixture: Fixture,
     pub(crate) remote: Remote,
     pub(crate) token: Credential,
     pub(crate) operator: Operator,
+    /// How long the API server's audit log was when this began.
+    audited: u64,
+    /// The last to go: the operator's log is in its folder.
+    control_plane: Place,
 }
 
 impl World {
@@ -105,6 +115,7 @@ impl World {
     }
 
     async fn begin_with(control_plane: Place, tell: Tell) -> Self {
+        let audited = std::fs::metadata(control_plane.audit_log()).unwrap().len();
         let fixture = Fixture::new(&control_plane).await.unwrap();
         let cloudflare = Cloudflare::start().await.unwrap();
         let remote = cloudflare.add_zone(fixture.zone_id(), DOMAIN);
@@ -113,7 +124,7 @@ impl World {
         let (secret, key) = fixture::CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, TOKEN)).await.unwrap();
         let operator = builder(&control_plane, &fixture, &cloudflare, &tell).spawn().await.unwrap();
-        Self { tell, control_plane, cloudflare, fixture, remote, token, operator }
+        Self { tell, cloudflare, fixture, remote, token, operator, audited, control_plane }
     }
 
     /// Kills the operator.
@@ -128,6 +139,12 @@ impl World {
             self.stop().await;
         }
         self.operator = start(&self.control_plane, &self.fixture, &self.cloudflare, &self.tell).await;
+    }
+
+    /// Starts another operator that is told something else.
+    pub(crate) async fn restart_with(&mut self, tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static) {
+        self.tell = Box::new(tell);
+        self.restart().await;
     }
 
     pub(crate) fn scope(&self) -> Scope {
@@ -226,17 +243,53 @@ pub(crate) fn electing(operator: Builder<'_>) -> Builder<'_> {
     operator.leader_elect()
 }
 
-/// What no scenario may end with: two writes of the operator to one scope that were under way at the same time.
+impl World {
+    /// Where a credential shows that a test has put into a Secret, besides the operator itself: in what was written to the
+    /// API server, in the paths of requests to it, and in requests to Cloudflare outside the headers that are for it.
+    pub(crate) fn leaks(&self) -> Vec<String> {
+        let mut leaks: Vec<String> = match self.control_plane.written_in(self.fixture.namespace()) {
+            Ok(texts) => texts.into_iter().filter_map(|(path, text)| canary::complaint(&path, Ok(text))).collect(),
+            Err(error) => vec![format!("what was written could not be read: {error}")],
+        };
+        let audit_log = || -> harness::Result<Vec<u8>> {
+            let (mut file, mut text) = (std::fs::File::open(self.control_plane.audit_log())?, Vec::new());
+            file.seek(SeekFrom::Start(self.audited))?;
+            file.read_to_end(&mut text)?;
+            Ok(text)
+        };
+        leaks.extend(canary::complaint("the audit log", audit_log()));
+        for exchange in self.cloudflare.ledger().all() {
+            let agent = exchange.user_agent.as_deref().unwrap_or_default();
+            let shown = [&exchange.path, agent, &exchange.body].join("\n");
+            leaks.extend(canary::complaint(&format!("request {}", exchange.seq), Ok(shown)));
+        }
+        leaks
+    }
+}
+
+/// What no scenario may end with: two writes of the operator to one scope that were under way at the same time, a panic, or
+/// a credential in a place where it does not belong.
 impl Drop for World {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         let by_operator = |exchange: &Exchange| {
             exchange.user_agent.as_deref().is_some_and(|agent| agent.starts_with("cloudflare-mtls-operator/"))
         };
         let ledger = self.cloudflare.ledger().filtered(by_operator);
-        if !std::thread::panicking() {
-            assert!(ledger.overlapping_puts().is_empty(), "two PUTs under way at the same time:\n{ledger}");
-        }
+        assert!(ledger.overlapping_puts().is_empty(), "two PUTs under way at the same time:\n{ledger}");
+        let logs = self.operator.logs().unwrap_or_default();
+        assert!(!logs.contains("panicked at"), "the operator has panicked:\n{logs}");
+        let leaks = self.leaks();
+        assert!(leaks.is_empty(), "a credential got out:\n{}", leaks.join("\n"));
     }
+}
+
+/// The program under test, or another build of it.
+fn program() -> PathBuf {
+    std::env::var_os("OPERATOR_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_cloudflare-mtls-operator").into(), PathBuf::from)
 }
 
 fn builder<'a>(
@@ -246,8 +299,10 @@ fn builder<'a>(
     tell: &Tell,
 ) -> Builder<'a> {
     tell(
-        Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), control_plane)
+        Operator::builder(program(), control_plane)
             .watch_namespace(fixture.namespace())
+            // As much as anybody can ever get to see: it is searched for credentials.
+            .env("CFMTLS_LOG_LEVEL", "trace,kube=trace,hyper=trace")
             .cloudflare(cloudflare.url()),
     )
 }

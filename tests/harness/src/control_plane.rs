@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::error::{Context as _, Error, Result};
-use crate::fixture::{PATIENCE, eventually};
+use crate::fixture::{API_VERSION, PATIENCE, eventually};
 use crate::guard::{self, Held};
 use crate::kubectl::Kubectl;
 use crate::tools;
@@ -135,6 +135,39 @@ impl ControlPlane {
         })
         .await?;
         Ok(())
+    }
+
+    /// Everything that an operator may have written in connection with a namespace, as JSON by path: objects with their
+    /// status and `managedFields`, events, and leases, also those of its own namespace. Blocks, since whoever drops a value
+    /// cannot await.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub fn written_in(&self, namespace: &str) -> Result<Vec<(String, String)>> {
+        let kubeconfig = self.kubeconfig.clone();
+        let paths = [
+            format!("/apis/{API_VERSION}/namespaces/{namespace}/mtlshostnamesettings"),
+            format!("/api/v1/namespaces/{namespace}/events"),
+            format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events"),
+            format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"),
+            format!("/apis/coordination.k8s.io/v1/namespaces/{OPERATOR}/leases"),
+        ];
+        // A thread of its own, since a runtime cannot be entered from within another one.
+        let reading = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let client = server::client(&kubeconfig).await?;
+                let mut texts = Vec::new();
+                for path in paths {
+                    let request = hyper::Request::get(&path).body(Vec::new())?;
+                    let text = tokio::time::timeout(PATIENCE, client.request_text(request)).await?;
+                    let text = text.context(&path)?;
+                    texts.push((path, text));
+                }
+                Ok(texts)
+            })
+        });
+        reading.join().map_err(|_| Error::new("the thread that reads what was written has panicked"))?
     }
 
     /// The kubeconfig of an administrator.

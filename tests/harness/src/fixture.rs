@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
+use crate::canary;
 use crate::control_plane::ControlPlane;
 use crate::error::{Context as _, Error, Result};
 
@@ -84,7 +85,7 @@ impl Fixture {
     }
 
     /// Applies the manifest of a Secret or an `MtlsHostnameSettings` server-side, as the whole wish of one author, and
-    /// returns the stored object. For other kinds there is kubectl.
+    /// returns the stored object. For other kinds there is kubectl. What a Secret holds is watched for from then on.
     ///
     /// # Errors
     /// When the API server refuses it.
@@ -92,6 +93,9 @@ impl Fixture {
         let name = text(manifest, "/metadata/name")?;
         let parameters = PatchParams::apply("test").force();
         let patch = Patch::Apply(manifest);
+        if let Some(values) = manifest.get("stringData").and_then(Value::as_object) {
+            values.values().filter_map(Value::as_str).for_each(canary::watch_for);
+        }
         let stored = match text(manifest, "/kind")? {
             "Secret" => serde_json::to_value(self.secrets().patch(name, &parameters, &patch).await.context(name)?)?,
             _ => serde_json::to_value(self.objects().patch(name, &parameters, &patch).await.context(name)?)?,

@@ -168,13 +168,22 @@ impl Guarded {
         self.pid
     }
 
+    /// The file to which the command prints.
+    pub(crate) fn file(&self) -> &Path {
+        &self.output
+    }
+
     /// What the command has printed so far, both streams together.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn output(&self) -> Result<String> {
-        let bytes = std::fs::read(&self.output).context(self.output.display())?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
+    }
+
+    /// The same as it stands in the file.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        std::fs::read(&self.output).context(self.output.display())
     }
 
     /// The last lines that the command has printed: enough to see why it ended.

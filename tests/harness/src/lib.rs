@@ -3,11 +3,13 @@
 pub mod account;
 pub mod api_proxy;
 pub mod bench;
+pub mod canary;
 pub mod cloudflare;
 pub mod control_plane;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
+pub mod hosts;
 pub mod kubectl;
 pub mod operator;
 pub mod tools;

@@ -1,6 +1,8 @@
 //! The operator under test: its own process, its own identity, and nobody's rights but those that the chart grants.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use serde_json::json;
 
 use crate::account::{self, Account};
 use crate::api_proxy::ApiProxy;
+use crate::canary;
 use crate::control_plane::{ControlPlane, OPERATOR, free_port, write_kubeconfig};
 use crate::error::{Context as _, Error, Result};
 use crate::guard::Guarded;
@@ -107,17 +110,44 @@ impl Builder<'_> {
                 .env("KUBECONFIG", &kubeconfig)
                 .envs(&self.environment);
         })?;
-        Ok(Operator { process, http_url: format!("http://127.0.0.1:{port}"), kubeconfig, token_file })
+        let started_with = ["cmdline", "environ"].map(|file| (file, of_process(process.pid(), file)));
+        Ok(Operator {
+            process,
+            port,
+            http_url: format!("http://127.0.0.1:{port}"),
+            kubeconfig,
+            token_file,
+            started_with,
+        })
     }
 }
 
+/// What everybody on the machine may be able to read of a process. A program that has ended already has nothing there.
+fn of_process(pid: u32, file: &str) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}
+
 /// A running operator. It is killed when this value is dropped or the test process dies.
+///
+/// Nobody can start one that is not searched for credentials in the end: dropping it does that.
 #[derive(Debug)]
 pub struct Operator {
     process: Guarded,
+    port: u16,
     http_url: String,
     kubeconfig: PathBuf,
     token_file: PathBuf,
+    /// Its arguments and its environment, as they can be seen from outside.
+    started_with: [(&'static str, Vec<u8>); 2],
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let leaks = self.leaks();
+            assert!(leaks.is_empty(), "the operator does not keep its credentials to itself:\n{}", leaks.join("\n"));
+        }
+    }
 }
 
 impl Operator {
@@ -160,12 +190,49 @@ impl Operator {
         &self.http_url
     }
 
+    /// The file to which its standard output and standard error go.
+    #[must_use]
+    pub fn log_file(&self) -> &std::path::Path {
+        self.process.file()
+    }
+
     /// Standard output and standard error so far.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub fn logs(&self) -> Result<String> {
         self.process.output()
+    }
+
+    /// Where it shows a credential that a test has put into a Secret, one line each: its log, its arguments, its
+    /// environment, and what it serves while it runs.
+    pub fn leaks(&mut self) -> Vec<String> {
+        let mut places = vec![("the log".to_owned(), self.process.bytes())];
+        for (file, at_first) in &self.started_with {
+            places.push((format!("/proc/PID/{file}"), Ok(at_first.clone())));
+        }
+        if matches!(self.process.exit_code(), Ok(None)) {
+            for file in ["cmdline", "environ"] {
+                places.push((format!("/proc/PID/{file} in the end"), Ok(of_process(self.process.pid(), file))));
+            }
+            for path in ["/metrics", "/healthz", "/readyz"] {
+                // No answer is no leak: it may be stopped, or not listen yet.
+                places.extend(self.served(path).map(|answer| (path.to_owned(), Ok(answer))));
+            }
+        }
+        places.into_iter().filter_map(|(place, text)| canary::complaint(&place, text)).collect()
+    }
+
+    /// Head and body of an answer of its HTTP server. Blocks, since whoever drops a value cannot await.
+    fn served(&self, path: &str) -> Option<Vec<u8>> {
+        let patience = Duration::from_secs(1);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
+        stream.set_read_timeout(Some(patience)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        Some(answer)
     }
 
     /// Sends a signal, named as `kill -s` names it: `TERM`, `KILL`, `STOP`, `CONT`.

@@ -156,7 +156,8 @@ impl Side {
     async fn new(control_plane: &ControlPlane, cloudflare: &Cloudflare, name: &str) -> Result<Self> {
         let fixture = Fixture::new(control_plane).await?;
         let remote = cloudflare.add_zone(fixture.zone_id(), "example.com");
-        let token = format!("{TOKEN}{name}");
+        // Not the name: a piece of a token stands nowhere else.
+        let token = format!("{TOKEN}{:016x}", fastrand::u64(..));
         cloudflare.token(&token).named(name).may_write(remote.scope());
         let (secret, key) = CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, &token)).await?;
