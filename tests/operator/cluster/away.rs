@@ -13,8 +13,9 @@ use harness::{
 use super::{Cluster, OBJECTS};
 
 const THREE_MINUTES: Duration = Duration::from_secs(180);
-/// How soon after the return of the API server an edit from the time of its absence must be applied and reported.
-const PROMPT: Duration = Duration::from_secs(15);
+/// How soon after the return of the API server an edit from the time of its absence must be applied and reported: within
+/// 15 s, and as much again for a machine that is busy with other tests. What it took is printed.
+const PROMPT: Duration = Duration::from_secs(30);
 /// Where requests are under way at its return that will never be answered, they have to be given up first.
 const PROMPT_AFTER_A_DEADLINE: Duration = Duration::from_secs(30);
 /// The operator takes a watch for dead when it was silent for so long; bookmarks come every minute.
