@@ -12,6 +12,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Shortest run of credential bytes that is masked in texts from outside.
 const MASK_WINDOW: usize = 8;
 
+/// Longest credential, in bytes: many times what Cloudflare gives out, and far less than servers take as a header.
+const LONGEST: usize = 1024;
+
 /// A secret text: printable ASCII without blanks, safe in a header.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secretive(String);
@@ -37,6 +40,9 @@ pub enum CredentialError {
          store the credential alone"
     )]
     NotPrintable,
+    /// No credential is that long.
+    #[error("is longer than any credential: store the credential alone")]
+    TooLong,
     /// Encoded once more than a Secret's `data` needs.
     #[error("looks base64-encoded twice: put the plain credential under stringData, or encode it once under data")]
     EncodedTwice,
@@ -55,7 +61,7 @@ impl Secretive {
     /// Takes a value as it stands in a Secret. ASCII white space around it is dropped.
     ///
     /// # Errors
-    /// When what is left is empty or not printable ASCII.
+    /// When what is left is empty, too long or not printable ASCII.
     pub fn parse(bytes: &[u8]) -> Result<Self, CredentialError> {
         let trimmed = bytes.trim_ascii();
         if trimmed.is_empty() {
@@ -63,6 +69,9 @@ impl Secretive {
         }
         if trimmed.starts_with(b"Bearer ") {
             return Err(CredentialError::BearerPrefix);
+        }
+        if trimmed.len() > LONGEST {
+            return Err(CredentialError::TooLong);
         }
         match std::str::from_utf8(trimmed) {
             Ok(text) if trimmed.iter().all(u8::is_ascii_graphic) => Ok(Self(text.to_owned())),
@@ -217,6 +226,7 @@ mod tests {
         assert_eq!(token(b"\xef\xbb\xbftoken"), CredentialError::NotPrintable);
         assert_eq!(token(b"\xff\xfe"), CredentialError::NotPrintable);
         assert_eq!(token(b"Bearer abc"), CredentialError::BearerPrefix);
+        assert_eq!(token(&[b'a'; LONGEST + 1]), CredentialError::TooLong);
         assert_eq!(token(b"Y2Z1dF80Yko5c1hxMFZ0"), CredentialError::EncodedTwice);
         assert_eq!(token(b"cfk_0123456789"), CredentialError::KeyAsToken);
         let key = |bytes: &[u8]| Credential::global_api_key(b"user@example.com", bytes).map(|_| ()).unwrap_err();
