@@ -50,6 +50,11 @@ bench: cluster build ## Measure speed, size and memory, and write BENCHMARKS.md 
 	target/release/harness bench --operator $(OPERATOR) --decisions target/decisions.json \
 		$(if $(QUICK),$(BENCH_QUICK) --report target/BENCHMARKS-quick.md,--report BENCHMARKS.md)
 
+.PHONY: soak
+soak: cluster build ## Churn objects with faults for half an hour, and draw memory, descriptors and tasks into docs/soak.svg
+	$(CARGO) build --release --locked -p harness
+	target/release/harness soak --operator $(OPERATOR) --graph docs/soak.svg $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: crds
 crds: ## Generate crds/ from the types
 	$(CARGO) run --quiet --locked -- crd > crds/mtlshostnamesettings.yaml.new

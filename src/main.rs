@@ -12,6 +12,11 @@ fn main() -> ExitCode {
     }
     match Cli::parse().execute() {
         Ok(()) => ExitCode::SUCCESS,
+        // Once there is a log, it has everything: who reads JSON can read this too.
+        Err((status, line)) if tracing::dispatcher::has_been_set() => {
+            tracing::error!("{line}");
+            ExitCode::from(status)
+        }
         Err((status, line)) => {
             writeln!(std::io::stderr(), "cloudflare-mtls-operator: {line}").ok();
             ExitCode::from(status)

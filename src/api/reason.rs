@@ -83,6 +83,8 @@ reasons! {
     UnexpectedRemoteChange => Stalled,
     /// The stored object cannot be understood.
     SpecInvalid => Stalled,
+    /// The operator itself failed on the object.
+    InternalError => Stalled,
     /// Both flags are being turned off before the object goes.
     Resetting => Reconciling,
     /// Turning the flags off cannot succeed as things are.

@@ -77,6 +77,22 @@ pub enum HostnameState {
     Other(String),
 }
 
+impl HostnameState {
+    /// The state as it stands in the status.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InSync => "InSync",
+            Self::Drifted => "Drifted",
+            Self::Conflicted => "Conflicted",
+            Self::Rejected => "Rejected",
+            Self::Resetting => "Resetting",
+            Self::Other(state) => state,
+        }
+    }
+}
+
 /// The two flags of a hostname on Cloudflare.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,17 +1,27 @@
 //! `run`: from flags to a running controller, and from a signal to an orderly end.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+mod lease;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::{ArgAction, Args as ClapArgs};
+use futures::FutureExt;
 use kube::Config;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use self::lease::LeaseArgs;
 use crate::{
     api::{parse_duration, parse_interval},
     cloudflare::{ApiUrl, Client},
-    controller::{self, Clients, Settings, Watch},
-    ops::{self, Health, LogFormat, Signals},
+    controller::{self, Clients, Settings, Surroundings, Watch},
+    ops::{self, Election, Health, Leadership, LogFormat, Lost, Metrics, Signals, Told},
 };
 
 #[derive(ClapArgs, Debug)]
@@ -45,7 +55,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", env = "CFMTLS_SECRET_POLL", default_value = "30s", value_parser = poll)]
     secret_poll: Duration,
 
-    /// Address of the health endpoints /healthz and /readyz.
+    /// Address of /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "CFMTLS_HTTP_BIND", default_value = "[::]:8080")]
     http_bind: SocketAddr,
 
@@ -62,21 +72,36 @@ pub(super) struct Args {
     )]
     log_level: String,
 
-    /// Elect a leader among several replicas. Not available in this version: run one replica.
+    /// Whether each object has metrics of its own: conditions, hostnames by state, last success.
     #[arg(
         long,
-        env = "CFMTLS_LEADER_ELECT",
-        default_value = "false",
+        env = "CFMTLS_OBJECT_METRICS",
+        default_value = "true",
         action = ArgAction::Set,
         num_args = 0..=1,
         default_missing_value = "true",
         require_equals = true,
-        value_parser = no_election,
+        value_name = "BOOL"
+    )]
+    object_metrics: bool,
+
+    /// Act only while holding a Lease, so that one of several replicas acts at a time.
+    #[arg(
+        long,
+        env = "CFMTLS_LEADER_ELECT",
+        default_value = "true",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
         value_name = "BOOL"
     )]
     leader_elect: bool,
 
-    /// How long SIGTERM waits for requests and effects of writes, 1s to 10m; a second signal ends all.
+    #[command(flatten)]
+    lease: LeaseArgs,
+
+    /// How long SIGTERM waits for requests and effects of writes, 1s to 10m; the next ends all.
     #[arg(long, value_name = "DURATION", env = "CFMTLS_SHUTDOWN_GRACE", default_value = "70s", value_parser = grace)]
     shutdown_grace: Duration,
 }
@@ -132,16 +157,6 @@ fn grace(text: &str) -> Result<Duration, String> {
     parse_duration(text, Duration::from_secs(1), Duration::from_secs(600))
 }
 
-fn no_election(text: &str) -> Result<bool, String> {
-    match text {
-        "false" => Ok(false),
-        "true" => {
-            Err("leader election is not available in this version: run one replica with --leader-elect=false".into())
-        }
-        _ => Err("expected true or false".into()),
-    }
-}
-
 pub(super) fn run(args: Args) -> Result<(), (u8, String)> {
     let directives = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     ops::init_logs(args.log_format, directives.as_deref().unwrap_or(&args.log_level)).map_err(|error| (2, error))?;
@@ -155,6 +170,7 @@ pub(super) fn run(args: Args) -> Result<(), (u8, String)> {
 
 async fn serve(args: Args) -> Result<(), (u8, String)> {
     let fail = |what: &str, error: &dyn std::fmt::Display| (1, format!("{what}: {error}"));
+    let timing = args.lease.timing().map_err(|why| (2, why))?;
     let mut signals = Signals::listen().map_err(|error| fail("signals cannot be received", &error))?;
     let config = Config::infer().await.map_err(|error| {
         (
@@ -164,45 +180,77 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
             ),
         )
     })?;
-    let clients = Clients::new(&config).map_err(|error| fail("the Kubernetes configuration cannot be used", &error))?;
+    let (cluster, home) = (config.cluster_url.clone(), config.default_namespace.clone());
+    let clients = Clients::new(config).map_err(|error| fail("the Kubernetes configuration cannot be used", &error))?;
     let cloudflare = Client::new(&args.cloudflare_api_url)
         .map_err(|error| fail("the TLS roots of this system cannot be loaded", &error))?;
-    let health = Arc::new(Health::default());
-    let server = ops::serve(args.http_bind, health.clone())
+    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
+    let server = ops::serve(args.http_bind, Told { health: health.clone(), metrics: metrics.clone() })
         .await
         .map_err(|error| fail(&format!("--http-bind {} cannot be opened", args.http_bind), &error))?;
-    info!(version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster_url, "starting");
+    info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
 
-    let stop = CancellationToken::new();
+    let (stop, release) = (CancellationToken::new(), CancellationToken::new());
+    let (election, leadership) = if args.leader_elect {
+        let place = args.lease.place(home);
+        let (election, leadership) = Election::new(clients.requests(), place, timing, health.clone(), metrics.clone());
+        (election.run(release.clone()).boxed(), leadership)
+    } else {
+        (release.clone().cancelled_owned().map(Ok).boxed(), Leadership::alone())
+    };
+    let mut election = tokio::spawn(election);
     let watch = Watch { namespaces: args.watch_namespace, selector: args.selector };
     let settings = Settings {
         default_interval: args.default_interval,
         secret_poll: args.secret_poll,
         requests_per_5m: args.requests_per_5m,
+        object_metrics: args.object_metrics,
     };
-    let controller = controller::run(clients, cloudflare, watch, settings, health.clone(), stop.clone());
+    let surroundings = Surroundings { settings, health: health.clone(), metrics, leadership, stop: stop.clone() };
+    let controller = controller::run(clients, cloudflare, watch, surroundings);
     let mut controller = tokio::spawn(controller);
     let mut server = tokio::spawn(server);
 
-    tokio::select! {
-        () = signals.next() => {}
+    let defeat = tokio::select! {
+        () = signals.next() => None,
         ended = &mut controller => return Err(ended_early(ended)),
-        Err(error) = &mut server => return Err(fail("the health server ended", &error)),
-    }
-    info!(grace_s = args.shutdown_grace.as_secs(), "stopping: what is under way comes to its end");
+        Err(error) = &mut server => return Err(fail("the server of --http-bind ended", &error)),
+        ended = &mut election => Some(lost(ended)),
+    };
     health.draining();
     stop.cancel();
+    if let Some((why, until)) = defeat {
+        warn!("{why}: nothing new begins, and the program ends");
+        // What is under way may end as long as nobody else may begin.
+        timeout_at(until.into(), &mut controller).await.ok();
+        return Err((1, why));
+    }
+    info!(grace_s = args.shutdown_grace.as_secs(), "stopping: what is under way comes to its end");
     tokio::select! {
         ended = &mut controller => match ended {
-            Ok(Ok(())) => { info!("stopped"); Ok(()) }
-            other => Err(ended_early(other)),
+            Ok(Ok(())) => {}
+            other => return Err(ended_early(other)),
         },
+        ended = &mut election => return Err((1, lost(ended).0)),
         () = tokio::time::sleep(args.shutdown_grace) => {
             let why = "the grace ended before the outcome of the last requests was known";
-            warn!("{why}");
-            Err((1, why.to_owned()))
+            return Err((1, why.to_owned()));
         }
-        () = signals.next() => Err((1, "a second signal: ended at once".to_owned())),
+        () = signals.next() => return Err((1, "a second signal: ended at once".to_owned())),
+    }
+    // Only now: the next leader begins at once.
+    release.cancel();
+    election.await.ok();
+    info!("stopped");
+    Ok(())
+}
+
+/// Why the election ended before it was asked to, and until when what is under way may still end.
+fn lost(ended: Result<Result<(), Lost>, tokio::task::JoinError>) -> (String, Instant) {
+    match ended {
+        Ok(Err(lost)) => (lost.to_string(), lost.until.unwrap_or_else(Instant::now)),
+        Ok(Ok(())) => ("the election ended without being asked to".to_owned(), Instant::now()),
+        Err(error) => (format!("the election panicked: {error}"), Instant::now()),
     }
 }
 
@@ -212,7 +260,6 @@ fn ended_early(ended: Result<Result<(), controller::Ended>, tokio::task::JoinErr
         Ok(Err(ended)) => ended.to_string(),
         Err(error) => format!("the controller panicked: {error}"),
     };
-    error!("{why}");
     (1, why)
 }
 

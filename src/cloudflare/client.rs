@@ -131,15 +131,17 @@ impl Client {
     /// Writes the settings of the named hostnames. Success says that Cloudflare took them, not that they are applied.
     ///
     /// # Errors
-    /// Everything that is not a success; look at [`Failure::unclear`] before sending anything again.
+    /// Everything that is not a success; look at [`Failure::unclear`] before sending anything again. It is given up after
+    /// `within`, if that is shorter than the deadline of every request.
     pub async fn put(
         &self,
         scope: &Scope,
         credential: &Credential,
         settings: &BTreeMap<String, Flags>,
+        within: Duration,
     ) -> Result<Reply, Failure> {
         let body = serde_json::to_vec(&PutBody::new(settings)).unwrap_or_default();
-        self.exchange(Method::PUT, scope, credential, Some(body)).await
+        self.exchange(Method::PUT, scope, credential, Some((body, within))).await
     }
 
     async fn exchange(
@@ -147,15 +149,16 @@ impl Client {
         method: Method,
         scope: &Scope,
         credential: &Credential,
-        body: Option<Vec<u8>>,
+        body: Option<(Vec<u8>, Duration)>,
     ) -> Result<Reply, Failure> {
         let url = format!("{}/{}/{}/access/certificates/settings", self.base, scope.collection(), scope.id());
         let writes = body.is_some();
         let mut headers = HeaderMap::new();
         credential.authenticate(&mut headers);
         let mut request = self.http.request(method.clone(), url).headers(headers);
-        if let Some(body) = body {
+        if let Some((body, within)) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
+            request = request.timeout(within.min(REQUEST_DEADLINE));
         }
         let no_answer = |error: &reqwest::Error| Failure {
             refusal: Refusal { reason: Reason::ConnectionFailed, code: None, wait: None },

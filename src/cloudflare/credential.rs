@@ -12,9 +12,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Shortest run of credential bytes that is masked in texts from outside.
 const MASK_WINDOW: usize = 8;
 
-/// Longest credential, in bytes: many times what Cloudflare gives out, and far less than servers take as a header.
-const LONGEST: usize = 1024;
-
 /// A secret text: printable ASCII without blanks, safe in a header.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secretive(String);
@@ -25,12 +22,18 @@ impl fmt::Debug for Secretive {
     }
 }
 
+/// Most bytes of a credential. Cloudflare's are far shorter: whoever stores more has stored something else.
+const LONGEST: usize = 1024;
+
 /// What was wrong with a value from a Secret; never says what the value was.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CredentialError {
     /// Nothing but white space.
     #[error("is empty")]
     Empty,
+    /// Longer than any credential.
+    #[error("is longer than {LONGEST} characters, as no credential is: store the credential alone")]
+    TooLong,
     /// `Bearer TOKEN` was pasted as a whole.
     #[error("starts with \"Bearer \": store the token alone")]
     BearerPrefix,
@@ -40,9 +43,6 @@ pub enum CredentialError {
          store the credential alone"
     )]
     NotPrintable,
-    /// No credential is that long.
-    #[error("is longer than any credential: store the credential alone")]
-    TooLong,
     /// Encoded once more than a Secret's `data` needs.
     #[error("looks base64-encoded twice: put the plain credential under stringData, or encode it once under data")]
     EncodedTwice,
@@ -67,11 +67,11 @@ impl Secretive {
         if trimmed.is_empty() {
             return Err(CredentialError::Empty);
         }
-        if trimmed.starts_with(b"Bearer ") {
-            return Err(CredentialError::BearerPrefix);
-        }
         if trimmed.len() > LONGEST {
             return Err(CredentialError::TooLong);
+        }
+        if trimmed.starts_with(b"Bearer ") {
+            return Err(CredentialError::BearerPrefix);
         }
         match std::str::from_utf8(trimmed) {
             Ok(text) if trimmed.iter().all(u8::is_ascii_graphic) => Ok(Self(text.to_owned())),
@@ -221,12 +221,12 @@ mod tests {
         let token = |bytes: &[u8]| Credential::api_token(bytes).map(|_| ()).unwrap_err();
         assert_eq!(token(b""), CredentialError::Empty);
         assert_eq!(token(b" \n"), CredentialError::Empty);
+        assert_eq!(token(&[b'a'; LONGEST + 1]), CredentialError::TooLong);
         assert_eq!(token(b"two words"), CredentialError::NotPrintable);
         assert_eq!(token(b"line\nbreak"), CredentialError::NotPrintable);
         assert_eq!(token(b"\xef\xbb\xbftoken"), CredentialError::NotPrintable);
         assert_eq!(token(b"\xff\xfe"), CredentialError::NotPrintable);
         assert_eq!(token(b"Bearer abc"), CredentialError::BearerPrefix);
-        assert_eq!(token(&[b'a'; LONGEST + 1]), CredentialError::TooLong);
         assert_eq!(token(b"Y2Z1dF80Yko5c1hxMFZ0"), CredentialError::EncodedTwice);
         assert_eq!(token(b"cfk_0123456789"), CredentialError::KeyAsToken);
         let key = |bytes: &[u8]| Credential::global_api_key(b"user@example.com", bytes).map(|_| ()).unwrap_err();

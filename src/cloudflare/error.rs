@@ -96,6 +96,10 @@ fn judge(status: u16, errors: &[ResponseMessage]) -> (Reason, Option<i64>) {
     known.unwrap_or_else(|| (fallback(status, errors), errors.iter().find_map(|error| error.code)))
 }
 
+/// The codes that the table below knows, for the label of a metric.
+pub(crate) const KNOWN_CODES: [i64; 18] =
+    [0, 971, 6003, 7000, 7003, 9103, 9106, 9109, 9999, 10000, 10001, 10100, 10502, 12036, 12130, 12132, 12133, 12135];
+
 /// The table. `None` leaves it to the status.
 fn reason(status: u16, error: &ResponseMessage) -> Option<Reason> {
     let says = |text: &str| error.message.as_deref().is_some_and(|message| message.contains(text));

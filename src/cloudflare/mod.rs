@@ -11,5 +11,6 @@ mod wire;
 pub use budget::{Budget, Purpose};
 pub use client::{ApiUrl, Client, Failure, Left, Reply};
 pub use credential::{Credential, CredentialError, Secretive};
+pub(crate) use error::KNOWN_CODES;
 pub use error::{Answer, Body, Refusal, interpret};
 pub use wire::RemoteList;

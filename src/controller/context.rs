@@ -1,13 +1,16 @@
 //! What every reconcile and every scope task shares.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{events::Events, scopes::Scopes};
-use crate::cloudflare::{self, Budget};
+use crate::{
+    cloudflare::{self, Budget},
+    ops::{Health, Leadership, Metrics},
+};
 
 /// What the operator's flags decide about serving scopes.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,8 @@ pub struct Settings {
     pub secret_poll: Duration,
     /// Requests per five minutes and credential.
     pub requests_per_5m: NonZeroU32,
+    /// Whether each object has series of its own.
+    pub object_metrics: bool,
 }
 
 /// Most rounds at a time, over all scopes.
@@ -31,20 +36,37 @@ pub(super) struct Context {
     pub(super) scopes: Scopes,
     pub(super) settings: Settings,
     pub(super) events: Events,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) leadership: Leadership,
     /// Cancelled when no new work may start.
     pub(super) stop: CancellationToken,
     pub(super) rounds: Semaphore,
+}
+
+/// What the controller is given, beside its clients.
+pub struct Surroundings {
+    /// What the flags decide.
+    pub settings: Settings,
+    /// Told that every task works.
+    pub health: Arc<Health>,
+    /// Told what happens.
+    pub metrics: Arc<Metrics>,
+    /// Says whether this replica may act.
+    pub leadership: Leadership,
+    /// Cancelled when the program is to end.
+    pub stop: CancellationToken,
 }
 
 impl Context {
     pub(super) fn new(
         requests: Client,
         cloudflare: cloudflare::Client,
-        settings: Settings,
         scopes: Scopes,
         events: Events,
-        stop: CancellationToken,
+        surroundings: Surroundings,
     ) -> Self {
+        let Surroundings { settings, health, metrics, leadership, stop } = surroundings;
         Self {
             requests,
             cloudflare,
@@ -52,6 +74,9 @@ impl Context {
             scopes,
             settings,
             events,
+            health,
+            metrics,
+            leadership,
             stop,
             rounds: Semaphore::new(ROUNDS),
         }

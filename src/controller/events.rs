@@ -14,6 +14,7 @@ use tracing::warn;
 use super::report::Subject;
 use crate::{
     api::{Class, FIELD_MANAGER, MtlsHostnameSettings, ObjectKey, Reason},
+    ops::{Health, Task, failpoint},
     sync::{Report, Uid},
 };
 
@@ -39,12 +40,13 @@ pub(super) struct Publisher {
     queue: mpsc::Receiver<Queued>,
     recorder: Recorder,
     remembered: usize,
+    health: Arc<Health>,
 }
 
-pub(super) fn events(client: Client) -> (Events, Publisher) {
+pub(super) fn events(client: Client, health: Arc<Health>) -> (Events, Publisher) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let recorder = recorder(&client);
-    (Events(sender), Publisher { client, queue, recorder, remembered: 0 })
+    (Events(sender), Publisher { client, queue, recorder, remembered: 0, health })
 }
 
 impl Events {
@@ -112,7 +114,11 @@ impl Publisher {
             (self.recorder, self.remembered) = (recorder(&self.client), 0);
         }
         self.remembered += 1;
-        let problem = match timeout(DEADLINE, self.recorder.publish(&event(report), &reference(key, uid))).await {
+        self.health.beat(&Task::Events);
+        failpoint::reach("events").await;
+        let published = timeout(DEADLINE, self.recorder.publish(&event(report), &reference(key, uid))).await;
+        self.health.rest(&Task::Events);
+        let problem = match published {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", DEADLINE.as_secs()),

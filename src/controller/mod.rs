@@ -10,26 +10,35 @@ mod round;
 mod scope;
 mod scopes;
 mod secrets;
+mod series;
 mod streams;
 
-use std::{collections::HashMap, future::ready, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::ready,
+    sync::Arc,
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::{
-    Client,
     core::DeserializeGuard,
-    runtime::{Controller, controller, reflector::ObjectRef},
+    runtime::{
+        Controller, controller,
+        reflector::{ObjectRef, Store},
+    },
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::{context::Context, scopes::Scopes};
-pub use self::{context::Settings, streams::Clients};
+use self::{context::Context, scopes::Scopes, series::Series};
+pub use self::{
+    context::{Settings, Surroundings},
+    streams::Clients,
+};
 use crate::{
     api::{MtlsHostnameSettings, Scope},
     cloudflare,
-    ops::Health,
 };
 
 /// An object as it is watched: one that does not decode must not stop its neighbours.
@@ -59,6 +68,9 @@ pub enum Ended {
     /// The task that publishes events.
     #[error("the task that publishes events ended unexpectedly")]
     Events,
+    /// The Kubernetes configuration cannot be used.
+    #[error("the Kubernetes configuration cannot be used: {0}")]
+    Configuration(#[from] kube::Error),
 }
 
 /// Runs until `stop` is cancelled and everything under way has ended.
@@ -69,14 +81,13 @@ pub async fn run(
     clients: Clients,
     cloudflare: cloudflare::Client,
     watch: Watch,
-    settings: Settings,
-    health: Arc<Health>,
-    stop: CancellationToken,
+    surroundings: Surroundings,
 ) -> Result<(), Ended> {
-    let namespaces: Vec<Option<String>> = match watch.namespaces.as_slice() {
-        [] => vec![None],
+    let namespaces: BTreeSet<Option<String>> = match watch.namespaces.as_slice() {
+        [] => BTreeSet::from([None]),
         named => named.iter().cloned().map(Some).collect(),
     };
+    let stop = surroundings.stop.clone();
     let (wakers, wakeups): (HashMap<_, _>, Vec<_>) = namespaces
         .iter()
         .map(|namespace| {
@@ -91,21 +102,26 @@ pub async fn run(
     };
     let (failed, mut failures) = mpsc::unbounded_channel();
     let scopes = Scopes::new(Box::new(wake), failed);
-    let (events, publisher) = events::events(clients.requests.clone());
-    let context = Arc::new(Context::new(clients.requests, cloudflare, settings, scopes, events, stop.clone()));
+    let (events, publisher) = events::events(clients.requests.clone(), surroundings.health.clone());
+    let context = Arc::new(Context::new(clients.requests.clone(), cloudflare, scopes, events, surroundings));
 
     // The controllers end after the scopes, so that what a last write brought still reaches the status.
     let drained = CancellationToken::new();
-    let mut controllers: FuturesUnordered<BoxFuture<'static, String>> = namespaces
+    let (controllers, stores): (Vec<BoxFuture<'static, String>>, Vec<_>) = namespaces
         .into_iter()
         .zip(wakeups)
         .map(|(namespace, wakeups)| {
             let name = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
-            let serving =
-                serve(clients.watches.clone(), namespace, watch.selector.clone(), wakeups, &context, &health, &drained);
-            serving.map(|()| name).boxed()
+            let (serving, store) = serve(&clients, namespace, watch.selector.clone(), wakeups, &context, &drained)?;
+            Ok((serving.map(|()| name).boxed(), store))
         })
-        .collect();
+        .collect::<Result<Vec<_>, kube::Error>>()?
+        .into_iter()
+        .unzip();
+    let mut controllers: FuturesUnordered<_> = controllers.into_iter().collect();
+    if context.settings.object_metrics {
+        context.metrics.collect(Box::new(Series::new(stores, context.clone())));
+    }
     let ending = CancellationToken::new();
     let mut publisher = tokio::spawn(publisher.run(ending.clone()));
     tokio::select! {
@@ -126,22 +142,22 @@ pub async fn run(
 
 /// Watches one namespace, or all, and reconciles what changes there.
 fn serve(
-    client: Client,
+    clients: &Clients,
     namespace: Option<String>,
     selector: Option<String>,
     wakeups: mpsc::UnboundedReceiver<ObjectRef<Guarded>>,
     context: &Arc<Context>,
-    health: &Arc<Health>,
     drained: &CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let (objects, store) = streams::objects(client, namespace, selector, context.clone(), health.clone());
+) -> Result<(impl Future<Output = ()> + use<>, Store<Guarded>), kube::Error> {
+    let (objects, store) = streams::objects(clients, namespace, selector, context.clone())?;
     let wakeups = futures::stream::unfold(wakeups, |mut wakeups| async { Some((wakeups.recv().await?, wakeups)) });
-    Controller::for_stream(objects, store)
+    let serving = Controller::for_stream(objects, store.clone())
         // The stream has a backoff of its own; a second one would hold up every other trigger too.
         .trigger_backoff(streams::no_backoff())
         .with_config(controller::Config::default().concurrency(RECONCILES))
         .reconcile_on(wakeups)
         .graceful_shutdown_on(drained.clone().cancelled_owned())
         .run(reconcile::reconcile, |object, error, _| reconcile::error_policy(&object, error), context.clone())
-        .for_each(|_| ready(()))
+        .for_each(|_| ready(()));
+    Ok((serving, store))
 }

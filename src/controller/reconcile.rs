@@ -1,8 +1,13 @@
 //! One look at one object: file what it wants with its scope, report what the scope has answered. Never sleeps, never
 //! calls Cloudflare.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures::FutureExt;
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject},
@@ -21,6 +26,7 @@ use super::{
 };
 use crate::{
     api::{DeletionPolicy, MtlsHostnameSettings, MtlsHostnameSettingsSpec, ObjectKey, RECONCILE_AT, ValidSpec},
+    ops::{ReconcileResult, failpoint},
     sync::{self, Wish},
 };
 
@@ -30,6 +36,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same while others have more to say: in a crowd, that would double the work.
 const PATIENCE_IN_A_CROWD: Duration = Duration::from_secs(30);
+
+/// When an object comes back on which the operator itself failed.
+const PAUSE_AFTER_A_FAILURE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Error)]
 pub(super) enum Error {
@@ -45,14 +54,45 @@ pub(super) enum Error {
 
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     let look = async {
+        failpoint::reach(&format!("reconcile of {}", name(&*object))).await;
         match &object.0 {
             Ok(object) => valid(object, &context).await,
             Err(object) => invalid(object, &context).await,
         }
     };
-    let looked = timeout(DEADLINE, look).await;
+    let started = Instant::now();
+    context.metrics.reconcile_begins();
+    // A mistake that one object brings to light must not end the service of all others.
+    let looked = AssertUnwindSafe(timeout(DEADLINE, look)).catch_unwind().await;
     context.scopes.reconciled(&ObjectKey { namespace: namespace(&*object), name: name(&*object) });
-    looked.map_err(|_| Error::Deadline)?
+    let looked = match looked {
+        Ok(looked) => looked.unwrap_or(Err(Error::Deadline)),
+        Err(_) => failed(&object, &context).await,
+    };
+    let result = match &looked {
+        Ok(action) if *action == Action::await_change() => ReconcileResult::success,
+        Ok(_) => ReconcileResult::requeue_after,
+        Err(_) => ReconcileResult::error,
+    };
+    context.metrics.reconcile_ended(result, started.elapsed());
+    looked
+}
+
+/// Says in its status that the operator failed on this object.
+async fn failed(object: &Guarded, context: &Context) -> Result<Action, Error> {
+    if let Ok(object) = &object.0 {
+        let subject = Subject {
+            key: ObjectKey { namespace: namespace(object), name: name(object) },
+            uid: object.metadata.uid.as_deref().unwrap_or_default(),
+            resource_version: object.metadata.resource_version.as_deref().unwrap_or_default(),
+            status: object.status.clone().unwrap_or_default(),
+        };
+        let generation = object.metadata.generation.unwrap_or_default();
+        let report = Arc::new(sync::internal_error(generation, &subject.status));
+        let written = timeout(DEADLINE, report::write(context, &subject, &report)).await;
+        written.map_err(|_| Error::Deadline)?.map_err(Error::Status)?;
+    }
+    Ok(Action::requeue(PAUSE_AFTER_A_FAILURE))
 }
 
 /// The object comes back by itself: kube gives no attempt count, and the API server's own limits pace it.

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::{context::Context, finalizer};
 use crate::{
-    api::{FIELD_MANAGER, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey},
+    api::{FIELD_MANAGER, MtlsHostnameSettings, MtlsHostnameSettingsStatus, ObjectKey, Reason},
     sync::{self, Report},
 };
 
@@ -57,6 +57,9 @@ pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Arc
     context.scopes.wrote(subject.uid, version, status);
     info!(object = %subject.key, generation = report.generation, reason = %report.reason, "status: {}", report.message);
     if changed {
+        if report.reason == Reason::ForeignWriter {
+            context.metrics.foreign_writers.inc();
+        }
         context.events.publish(subject, report);
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::scope::ScopeTask;
 use crate::{
     api::{CredentialRef, LastResponse, Reason},
     cloudflare::{Failure, Left},
+    ops::Task,
     sync::Problem,
 };
 
@@ -18,6 +19,7 @@ impl ScopeTask {
     }
 
     pub(super) fn spend(&self, at: &Arc<CredentialRef>) {
+        self.context.health.beat(&Task::Scope(self.scope.clone()));
         if let Some(fingerprint) = self.fingerprint(at) {
             self.context.budget.spend(fingerprint, Instant::now());
         }
@@ -26,6 +28,7 @@ impl ScopeTask {
     /// Takes in what Cloudflare says is left of its limit.
     pub(super) fn note(&self, at: &Arc<CredentialRef>, left: Option<Left>) {
         if let (Some(fingerprint), Some(Left { remaining, renewed_in })) = (self.fingerprint(at), left) {
+            self.context.metrics.ratelimit_remaining(remaining);
             self.context.budget.left(fingerprint, remaining, renewed_in, Instant::now());
         }
     }
@@ -44,6 +47,7 @@ impl ScopeTask {
     }
 
     pub(super) fn log(&self, response: &LastResponse, started: Instant, did: &str) {
+        self.count(response, started);
         info!(
             scope = %self.scope,
             method = %response.method,
@@ -54,7 +58,14 @@ impl ScopeTask {
         );
     }
 
+    fn count(&self, response: &LastResponse, started: Instant) {
+        let metrics = &self.context.metrics;
+        metrics.request(&response.method, response.http_status, started.elapsed());
+        response.errors.iter().filter_map(|error| error.code).for_each(|code| metrics.code(code));
+    }
+
     pub(super) fn log_failure(&self, failure: &Failure, started: Instant) {
+        self.count(&failure.response, started);
         warn!(
             scope = %self.scope,
             method = %failure.response.method,

@@ -18,11 +18,15 @@ use super::{
 use crate::{
     api::{Class, CredentialRef, Flags, Hostname, LastResponse, Reason, Scope, SyncMode},
     cloudflare::{Credential, Failure, RemoteList, Reply},
+    ops::Task,
     sync::{self, Problem, Report, Uid, View, Wish},
 };
 
 /// So many refusals in a row mean that something else is wrong than single entries: the rest waits.
 const MOST_REFUSALS: u32 = 64;
+
+/// A write begins only when this replica may act for so long at least: it is given up when that time is over.
+const SHORTEST_TERM: Duration = Duration::from_secs(5);
 
 /// What became of a PUT.
 enum Written {
@@ -119,6 +123,7 @@ impl ScopeTask {
                 view.alarm |= damaged;
                 view.whole_list = self.guard.replaces();
                 if damaged {
+                    self.context.metrics.unexpected_changes.inc();
                     warn!(scope = %self.scope, "a write removed entries that it did not name: the list is put back");
                 }
                 Some(damaged)
@@ -143,7 +148,8 @@ impl ScopeTask {
         let resets = |wish: &&Wish| wish.tombstones.iter().any(|hostname| entries.contains_key(hostname));
         let wishes: Vec<Wish> = self.members(at).filter(resets).cloned().collect();
         let reads: Vec<_> = wishes.iter().map(|wish| finalizer::lets_go(self.context.clone(), wish.clone())).collect();
-        let confirmed: Vec<BTreeSet<Hostname>> = stream::iter(reads).buffered(8).collect().await;
+        let beat = |_: &BTreeSet<Hostname>| self.context.health.beat(&Task::Scope(self.scope.clone()));
+        let confirmed: Vec<BTreeSet<Hostname>> = stream::iter(reads).buffered(8).inspect(beat).collect().await;
         for hostname in wishes.iter().flat_map(|wish| &wish.tombstones) {
             let is_confirmed = confirmed.iter().any(|names| names.contains(hostname));
             if !is_confirmed && sync::is_free(&self.owners, hostname) {
@@ -193,11 +199,19 @@ impl ScopeTask {
             self.fail(at, problem, None);
             return Written::Failed;
         }
+        let Some(term) = self.context.leadership.term(SHORTEST_TERM).await else {
+            // The lease is lost: the program is about to end.
+            let group = self.group(at);
+            group.parts.push(batch.into_keys().collect());
+            group.due = Some(Instant::now() + Duration::from_secs(1));
+            return Written::Failed;
+        };
         let started = Instant::now();
         let domains = self.domains();
         let body = self.guard.body(self.remote_to_be(at).as_ref(), &batch, |hostname| domains.holds(hostname));
         self.spend(at);
-        let answer = self.context.cloudflare.put(&self.scope, credential, &body).await;
+        self.context.metrics.batch(body.len());
+        let answer = self.context.cloudflare.put(&self.scope, credential, &body, term).await;
         if answer.as_ref().map_or_else(|failure| failure.unclear, |_| true) {
             self.group(at).wrote = true;
             if matches!(self.scope, Scope::Zone(_)) {
@@ -222,6 +236,15 @@ impl ScopeTask {
                     let owner = owners.get(hostname).and_then(|owner| wishes.get(&owner.uid));
                     owner.is_some_and(|wish| wish.is_settled(hostname))
                 };
+                let drifted: Vec<&Hostname> = batch.keys().filter(|hostname| repaired(hostname)).collect();
+                let metrics = &self.context.metrics;
+                metrics.drift_corrected.inc_by(count(drifted.len()));
+                // Those that a status has told of were counted then.
+                let untold = drifted.iter().filter(|hostname| {
+                    let owner = owners.get(**hostname).and_then(|owner| wishes.get(&owner.uid));
+                    owner.is_some_and(|wish| !wish.is_drifted(hostname))
+                });
+                metrics.drift_detected.inc_by(count(untold.count()));
                 let group = self.groups.entry(at.clone()).or_default();
                 // The looks at this write begin anew, so that the parts of a halved batch don't wait longer and longer.
                 group.looks = 0;
@@ -377,6 +400,7 @@ impl ScopeTask {
             .collect();
         for (uid, report) in reports {
             let Some(wish) = self.wishes.get_mut(&uid) else { continue };
+            self.context.metrics.drift_detected.inc_by(count(wish.newly_drifted(&report)));
             wish.learn(&report);
             self.context.scopes.answer(&wish.key, &uid, report);
         }
@@ -395,6 +419,10 @@ impl Domains {
 /// Whether the request was refused for what it names, not for who sent it or where.
 fn blames_an_entry(failure: &Failure) -> bool {
     matches!(failure.refusal.reason, Reason::Rejected | Reason::HostnameNotInScope)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Ten per cent either way, so that scopes do not all look at the same moment.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     api::{CredentialRef, Hostname, Scope},
     cloudflare::Purpose,
+    ops::{Task, failpoint},
     sync::{self, Guard, Owners, Problem, Uid, View, Wish},
 };
 
@@ -125,7 +126,10 @@ impl ScopeTask {
                 return;
             }
             match next {
-                Some((when, at)) if when <= Instant::now() => self.serve(&at).await,
+                Some((when, at)) if when <= Instant::now() => {
+                    self.serve(&at).await;
+                    self.context.health.rest(&Task::Scope(self.scope.clone()));
+                }
                 next => {
                     let wake = async {
                         match next {
@@ -186,7 +190,11 @@ impl ScopeTask {
             self.guard.remember_replacing();
         }
         let at = wish.spec.credential.clone();
-        let asked = former.is_none_or(|former| former.reconcile_at != wish.reconcile_at);
+        // Who is new, or wants something else, is content with a look that has begun already; who asks for one is not.
+        let asked = match former {
+            Some(former) => former.reconcile_at != wish.reconcile_at,
+            None => wish.looked_at != wish.reconcile_at,
+        };
         let suspended = wish.spec.suspend;
         let listed: BTreeSet<Hostname> = wish.spec.settings.keys().cloned().collect();
         self.wishes.insert(wish.uid.clone(), wish);
@@ -277,6 +285,8 @@ impl ScopeTask {
         } else {
             None
         };
+        context.health.beat(&Task::Scope(self.scope.clone()));
+        failpoint::reach("scope").await;
         let credential = secrets::read(&context.requests, at).await;
         let group = self.groups.entry(at.clone()).or_default();
         let now = Instant::now();

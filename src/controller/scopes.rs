@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Guarded, context::Context, scope::ScopeTask};
 use crate::{
-    api::{MtlsHostnameSettingsStatus, ObjectKey, Scope},
+    api::{Class, MtlsHostnameSettingsStatus, ObjectKey, Scope},
     sync::{Report, Uid, Wish},
 };
 
@@ -76,6 +77,8 @@ struct Place {
     generation: i64,
     since: Instant,
     report: Option<Arc<Report>>,
+    /// When the object was last found to be as it asks.
+    synced: Option<Timestamp>,
 }
 
 struct Written {
@@ -126,7 +129,7 @@ impl Scopes {
         };
         let place = object.place.get_or_insert_with(|| {
             let scope = wish.spec.scope.clone();
-            Box::new(Place { scope, generation: wish.generation, since: Instant::now(), report: None })
+            Box::new(Place { scope, generation: wish.generation, since: Instant::now(), report: None, synced: None })
         });
         if place.generation != wish.generation {
             place.generation = wish.generation;
@@ -248,6 +251,9 @@ impl Scopes {
         let mut state = self.state();
         let Some(place) = state.objects.get_mut(uid).and_then(|object| object.place.as_mut()) else { return };
         let outdated = place.generation != report.generation;
+        if !outdated && report.reason.class() == Class::Ready {
+            place.synced = Some(Timestamp::now());
+        }
         if outdated || place.report.as_ref().is_some_and(|former| former.says_the_same(&report)) {
             return;
         }
@@ -265,6 +271,11 @@ impl Scopes {
         if newest && state.undelivered.remove(uid) {
             self.delivered.notify_waiters();
         }
+    }
+
+    /// When an object was last found to be as it asks.
+    pub(super) fn synced_at(&self, uid: &str) -> Option<Timestamp> {
+        self.state().objects.get(uid)?.place.as_ref()?.synced
     }
 
     /// The status that was written last, when the cache still shows an older version of the object.

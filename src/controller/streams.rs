@@ -1,8 +1,11 @@
 //! The watch streams, one per namespace, each with a backoff of its own.
 
-use std::{collections::HashSet, future::ready, sync::Arc, time::Duration};
+mod watch;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use http_body_util::BodyExt;
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     client::ClientBuilder,
@@ -12,13 +15,14 @@ use kube::{
         watcher::{self, Event, ExponentialBackoff},
     },
 };
-use tower::timeout::TimeoutLayer;
+use tower::{timeout::TimeoutLayer, util::MapResponseLayer};
 use tracing::warn;
 
-use super::{Guarded, context::Context, scopes::number};
+use self::watch::{in_order, watch};
+use super::{Guarded, context::Context};
 use crate::{
     api::{CRD_NAME, ObjectKey, RECONCILE_AT},
-    ops::Health,
+    ops::{Health, Task, failpoint},
 };
 
 /// The API server sends a bookmark every minute: longer silence means that the connection is dead.
@@ -26,31 +30,52 @@ const WATCH_SILENCE: Duration = Duration::from_secs(100);
 /// Longest silence inside a single request.
 const REQUEST_SILENCE: Duration = Duration::from_secs(10);
 
-/// Two clients, since a watch may be silent for a minute and a request may not.
+/// Clients for watches and for requests, since a watch may be silent for a minute and a request may not.
 pub struct Clients {
-    /// For the watch streams.
-    pub(super) watches: Client,
+    /// Makes a client for each watch stream: what arrives through it is that watch's sign of life.
+    config: Config,
     /// For everything else.
     pub(super) requests: Client,
 }
 
 impl Clients {
-    /// Makes both from one configuration. Neither retries by itself: kube's own retries hide outages for hours.
+    /// All from one configuration. None retries by itself: kube's own retries hide outages for hours.
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub fn new(config: &Config) -> Result<Self, kube::Error> {
-        // A watch too is answered at once, though its first event may be long in coming.
-        let begun = TimeoutLayer::new(REQUEST_SILENCE);
-        let client = |silence| {
-            let mut config = config.clone();
-            config.default_retry = false;
-            config.connect_timeout = Some(Duration::from_secs(5));
-            config.read_timeout = Some(silence);
-            ClientBuilder::try_from(config).map(|builder| builder.with_layer(&begun).build())
-        };
-        Ok(Self { watches: client(WATCH_SILENCE)?, requests: client(REQUEST_SILENCE)? })
+    pub fn new(mut config: Config) -> Result<Self, kube::Error> {
+        config.default_retry = false;
+        config.connect_timeout = Some(Duration::from_secs(5));
+        config.read_timeout = Some(REQUEST_SILENCE);
+        let requests = ClientBuilder::try_from(config.clone())?.with_layer(&begun()).build();
+        config.read_timeout = Some(WATCH_SILENCE);
+        Ok(Self { config, requests })
     }
+
+    /// For single requests.
+    #[must_use]
+    pub fn requests(&self) -> Client {
+        self.requests.clone()
+    }
+
+    /// For one watch stream, whose every byte counts as a sign of life.
+    fn watch(&self, task: Task, health: Arc<Health>) -> Result<Client, kube::Error> {
+        let observed = MapResponseLayer::new(move |response: hyper::Response<_>| {
+            let (task, health) = (task.clone(), health.clone());
+            response.map(|body| {
+                BodyExt::map_frame(body, move |frame| {
+                    health.beat(&task);
+                    frame
+                })
+            })
+        });
+        Ok(ClientBuilder::try_from(self.config.clone())?.with_layer(&begun()).with_layer(&observed).build())
+    }
+}
+
+/// A watch too is answered at once, though its first event may be long in coming.
+fn begun() -> TimeoutLayer {
+    TimeoutLayer::new(REQUEST_SILENCE)
 }
 
 /// Longest pause before a watch is tried again, but for the jitter, which may double it.
@@ -67,12 +92,16 @@ pub(super) fn no_backoff() -> ExponentialBackoff {
 
 /// The objects that need a look, and the cache of all of them. Objects that disappear are forgotten on the way.
 pub(super) fn objects(
-    client: Client,
+    clients: &Clients,
     namespace: Option<String>,
     selector: Option<String>,
     context: Arc<Context>,
-    health: Arc<Health>,
-) -> (impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static, Store<Guarded>) {
+) -> Result<(impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static, Store<Guarded>), kube::Error> {
+    let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
+    let health = context.health.clone();
+    health.expect_watch(&place);
+    let task = Task::Watch(place.clone());
+    let client = clients.watch(task.clone(), health.clone())?;
     let api: Api<Guarded> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
@@ -82,9 +111,13 @@ pub(super) fn objects(
     let config = watcher::Config { label_selector: selector, page_size: Some(100), ..watcher::Config::default() };
     let (store, writer) = reflector::store();
     let (known, former) = (store.clone(), store.clone());
-    let place = namespace.clone().unwrap_or_else(|| "all namespaces".to_owned());
-    health.expect_watch(&place);
-    let (scopes, replaced) = (context.clone(), context.clone());
+    let (scopes, replaced, leadership) = (context.clone(), context.clone(), context.leadership.clone());
+    let (alive, taken_over, listed) = (health.clone(), leadership.clone(), store.clone());
+    // Who only begins to lead now takes what the cache has, without a new list.
+    let taken_over = stream::once(async move {
+        taken_over.begun().await;
+        Ok(listed.state())
+    });
     let stream = in_order(watch(api, config).backoff(backoff(Duration::from_millis(500), LONGEST_BACKOFF)))
         .modify(prune)
         // Before the cache shows the new object: an end that the watch did not show is an end too.
@@ -97,7 +130,15 @@ pub(super) fn objects(
             }
         })
         .reflect(writer)
-        .inspect_err(|error| warn!("{}", explain(error)))
+        .inspect_err(move |error| {
+            // It works, if in vain.
+            alive.beat(&task);
+            warn!("{}", explain(error));
+        })
+        .then(|event| async {
+            failpoint::reach("watch").await;
+            event
+        })
         // The cache shows the objects of a new list only when the list is complete: none of them is handed on before.
         .map_ok(move |event| match event {
             Event::Apply(object) => vec![Arc::new(object)],
@@ -114,76 +155,22 @@ pub(super) fn objects(
             }
             Event::Init | Event::InitApply(_) => Vec::new(),
         })
+        .map_ok(move |objects| if leadership.is_leading() { objects } else { Vec::new() });
+    let stream = stream::select(stream, taken_over)
+        // All at once, so that a scope can wait for its crowd.
+        .map_ok(move |mut objects| {
+            let mark = predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look);
+            objects.retain(|object: &Arc<Guarded>| {
+                let version = object.meta().resource_version.as_deref().unwrap_or_default();
+                scopes.scopes.seen(key(object), uid(object), version, mark.hash_property(object))
+            });
+            objects
+        })
         .map_ok(|objects| stream::iter(objects.into_iter().map(Ok)))
         .try_flatten()
-        .try_filter(move |object: &Arc<Guarded>| {
-            let mark = predicates::generation.combine(predicates::finalizers).combine(asks_for_a_look);
-            let version = object.meta().resource_version.as_deref().unwrap_or_default();
-            ready(scopes.scopes.seen(key(object), uid(object), version, mark.hash_property(object)))
-        })
         // One at a time: a copy of all objects of a new list would stay in the process for good.
         .map_ok(Arc::unwrap_or_clone);
-    (stream.boxed(), store)
-}
-
-/// What a watch says.
-type Said = Result<Event<Guarded>, watcher::Error>;
-
-/// Watches, and begins anew where kube does not.
-fn watch(api: Api<Guarded>, config: watcher::Config) -> impl Stream<Item = Said> + Send + 'static {
-    let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
-    stream::unfold((begin(), None, begin), |(mut watching, mut held, begin)| async move {
-        let mut said: Said = match held.take() {
-            Some(said) => said,
-            None => watching.next().await?,
-        };
-        if let Ok(Event::Init) = said {
-            // Said before the list is asked for. Passed on together with what comes of it, or else the backoff would take it
-            // for a success.
-            held = Some(watching.next().await?);
-            if let Some(failure) = held.take_if(|next| next.is_err()) {
-                said = failure;
-            }
-        }
-        if is_gone(&said) {
-            watching = begin();
-        }
-        Some((said, (watching, held, begin)))
-    })
-}
-
-/// Whether the version to resume from is gone, said before the watch begins: kube would ask for the same for ever.
-fn is_gone(said: &Said) -> bool {
-    matches!(said, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
-}
-
-/// Within a watch, versions only grow: what is older than what was shown before is a replay, and not how things are.
-fn in_order(said: impl Stream<Item = Said> + Send + 'static) -> impl Stream<Item = Said> + Send + 'static {
-    let mut newest = String::new();
-    let mut is_older = move |object: Option<&Guarded>| {
-        let Some(object) = object else {
-            newest.clear();
-            return false;
-        };
-        let version = object.meta().resource_version.as_deref().unwrap_or_default();
-        let is_older = number(version) < number(&newest);
-        if !is_older {
-            version.clone_into(&mut newest);
-        }
-        is_older
-    };
-    said.filter(move |said| {
-        ready(match said {
-            // A list begins anew: it is believed, whatever was shown before.
-            Ok(Event::Init) => !is_older(None),
-            Ok(Event::InitApply(object)) => {
-                is_older(Some(object));
-                true
-            }
-            Ok(Event::Apply(object) | Event::Delete(object)) => !is_older(Some(object)),
-            Ok(Event::InitDone) | Err(_) => true,
-        })
-    })
+    Ok((stream.boxed(), store))
 }
 
 fn key(object: &Guarded) -> ObjectKey {

@@ -1,24 +1,61 @@
-//! `/healthz` and `/readyz` on a small server of its own.
+//! What the program knows about its own state: whether every task still works, and whether it is ready to serve.
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Bytes, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
-use tracing::debug;
+use super::failpoint;
+use crate::api::Scope;
 
-/// Most connections at a time, and the longest that one may take to send its headers.
-const CONNECTIONS: usize = 64;
-const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+/// A part of the program that works for as long as the program runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    /// Renews the lease, or waits for it.
+    Lease,
+    /// Watches the objects of a place.
+    Watch(String),
+    /// Serves a scope.
+    Scope(Scope),
+    /// Publishes events.
+    Events,
+}
 
-/// What the program knows about its own state.
+impl Task {
+    /// Longest silence of a task that works. None of them waits so long for anything: each request has a deadline.
+    fn patience(&self) -> Duration {
+        failpoint::patience().unwrap_or(match self {
+            Self::Lease | Self::Events => Duration::from_secs(60),
+            // A watch is silent for up to 100 s, and then tries again after up to 10 s.
+            Self::Watch(_) => Duration::from_secs(300),
+            Self::Scope(_) => Duration::from_secs(180),
+        })
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lease => f.write_str("lease"),
+            Self::Watch(place) => write!(f, "watch of {place}"),
+            Self::Scope(scope) => write!(f, "{scope}"),
+            Self::Events => f.write_str("events"),
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What it is about.
+    pub name: String,
+    /// What is wrong with it.
+    pub failure: Option<String>,
+}
+
+/// What every part of the program tells of itself.
 #[derive(Debug, Default)]
 pub struct Health {
     state: Mutex<State>,
@@ -26,8 +63,12 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct State {
+    /// When each task that has something to do gave a sign of life.
+    beats: BTreeMap<Task, Instant>,
     /// By watched place, whether its objects have been listed.
     watches: BTreeMap<String, bool>,
+    /// Whether the state of the lease is known, where there is one.
+    lease: Option<bool>,
     draining: bool,
 }
 
@@ -36,9 +77,24 @@ impl Health {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A task works, and goes on to do so.
+    pub fn beat(&self, task: &Task) {
+        let mut state = self.state();
+        match state.beats.get_mut(task) {
+            Some(at) => *at = Instant::now(),
+            None => _ = state.beats.insert(task.clone(), Instant::now()),
+        }
+    }
+
+    /// A task has nothing to do for the time being.
+    pub fn rest(&self, task: &Task) {
+        self.state().beats.remove(task);
+    }
+
     /// Announces a watch: the program is not ready before it is synced.
     pub fn expect_watch(&self, place: &str) {
         self.state().watches.entry(place.to_owned()).or_default();
+        self.beat(&Task::Watch(place.to_owned()));
     }
 
     /// All objects of a watch are known.
@@ -46,85 +102,53 @@ impl Health {
         self.state().watches.insert(place.to_owned(), true);
     }
 
+    /// Announces an election: the program is not ready before it knows who leads.
+    pub fn expect_lease(&self) {
+        self.state().lease.get_or_insert(false);
+    }
+
+    /// It is known who leads; whoever it is, this replica is ready.
+    pub fn lease_known(&self) {
+        self.state().lease = Some(true);
+    }
+
     /// The program is ending.
     pub fn draining(&self) {
         self.state().draining = true;
     }
 
-    /// Why the program is not ready; `None` when it is.
+    /// Whether each task works. None of it depends on Cloudflare, or on an answer of the API server.
     #[must_use]
-    pub fn unready(&self) -> Option<String> {
+    pub fn live(&self) -> Vec<Check> {
+        let beats = self.state().beats.clone();
+        let check = |(task, at): (Task, Instant)| {
+            let silence = at.elapsed();
+            let failure = (silence > task.patience()).then(|| format!("no sign of life for {} s", silence.as_secs()));
+            Check { name: task.to_string(), failure }
+        };
+        beats.into_iter().map(check).collect()
+    }
+
+    /// Whether the program can do its work, or would at once if it led.
+    #[must_use]
+    pub fn ready(&self) -> Vec<Check> {
         let state = self.state();
-        if state.draining {
-            return Some("draining: the program is ending".to_owned());
-        }
-        if state.watches.is_empty() {
-            return Some("starting".to_owned());
-        }
-        let missing = state.watches.iter().find(|(_, synced)| !**synced);
-        missing.map(|(place, _)| format!("the objects of {place} are not listed yet"))
+        let mut checks = vec![Check {
+            name: "running".to_owned(),
+            failure: if state.draining {
+                Some("draining: the program is ending".to_owned())
+            } else {
+                state.watches.is_empty().then(|| "starting".to_owned())
+            },
+        }];
+        checks.extend(state.watches.iter().map(|(place, synced)| Check {
+            name: format!("objects of {place}"),
+            failure: (!synced).then(|| format!("the objects of {place} are not listed yet")),
+        }));
+        checks.extend(state.lease.map(|known| Check {
+            name: "lease".to_owned(),
+            failure: (!known).then(|| "it is not known yet who leads".to_owned()),
+        }));
+        checks
     }
-}
-
-/// Opens the address; where a machine has no IPv6, `[::]` falls back to `0.0.0.0`.
-async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Err(_) if address.ip() == std::net::Ipv6Addr::UNSPECIFIED => {
-            TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        bound => bound,
-    }
-}
-
-/// Opens the address and returns the server, to be run as a task.
-///
-/// # Errors
-/// When the address cannot be opened.
-pub async fn serve(
-    address: SocketAddr,
-    health: Arc<Health>,
-) -> std::io::Result<impl Future<Output = Infallible> + Send + 'static> {
-    let listener = listen(address).await?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    Ok(async move {
-        loop {
-            // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of file descriptors: give others time to close theirs.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let health = health.clone();
-            tokio::spawn(async move {
-                let answering =
-                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&health, &request))));
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_DEADLINE)
-                    .keep_alive(false)
-                    .max_buf_size(16 * 1024)
-                    .serve_connection(TokioIo::new(stream), answering);
-                if let Err(error) = connection.await {
-                    debug!(%error, "a connection to the health server broke off");
-                }
-                drop(place);
-            });
-        }
-    })
-}
-
-fn answer<B>(health: &Health, request: &Request<B>) -> Response<Full<Bytes>> {
-    let (status, text) = match request.uri().path() {
-        // Every long-lived task ends the process when it ends, so an answer is the sign of life.
-        "/healthz" => (StatusCode::OK, "ok".to_owned()),
-        "/readyz" => match health.unready() {
-            None => (StatusCode::OK, "ok".to_owned()),
-            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
-        },
-        _ => (StatusCode::NOT_FOUND, "not found: try /healthz or /readyz".to_owned()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
-    *response.status_mut() = status;
-    response
 }

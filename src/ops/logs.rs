@@ -28,6 +28,8 @@ pub fn init(format: LogFormat, directives: &str) -> Result<(), String> {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
+    // A panic is a line like any other, so that who reads JSON can read it.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     tracing_subscriber::registry()
         .with(layer.with_filter(filter).with_filter(filter_fn(may_be_shown)))
         .try_init()
@@ -43,6 +45,10 @@ fn may_be_shown(metadata: &Metadata<'_>) -> bool {
 
 /// The most that is ever shown of a part of the program.
 fn cap(target: &str) -> LevelFilter {
+    // What fails here is said by the stream that watches, in words for people.
+    if target == "kube_runtime::watcher" {
+        return LevelFilter::ERROR;
+    }
     match target.split("::").next().unwrap_or_default() {
         "kube_client" => LevelFilter::ERROR,
         "kube_runtime" | "cloudflare_mtls_operator" => LevelFilter::TRACE,

@@ -161,6 +161,26 @@ impl Wish {
         }
     }
 
+    /// Whether the last report said that the hostname had drifted.
+    #[must_use]
+    pub fn is_drifted(&self, hostname: &Hostname) -> bool {
+        let said = self.previous.iter().find(|known| known.hostname == hostname.as_str());
+        said.is_some_and(|known| known.state == HostnameState::Drifted)
+    }
+
+    /// How many hostnames this report says have drifted that the last one did not.
+    #[must_use]
+    pub fn newly_drifted(&self, report: &Report) -> usize {
+        let drifted = |list: &[HostnameStatus]| {
+            list.iter()
+                .filter(|known| known.state == HostnameState::Drifted)
+                .map(|known| known.hostname.clone())
+                .collect()
+        };
+        let (now, before): (BTreeSet<String>, BTreeSet<String>) = (drifted(&report.hostnames), drifted(&self.previous));
+        now.difference(&before).count()
+    }
+
     /// Takes in what a report about this wish proved.
     pub fn learn(&mut self, report: &Report) {
         let in_state = |state: HostnameState| {

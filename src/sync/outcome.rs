@@ -351,10 +351,22 @@ fn carried_over(wish: &Wish, previous: &[HostnameStatus]) -> Arc<[HostnameStatus
 /// The report of an object that was stored but cannot be understood.
 #[must_use]
 pub fn spec_invalid(generation: i64, problem: &str, previous: &MtlsHostnameSettingsStatus) -> Report {
+    unserved(generation, Reason::SpecInvalid, format!("the stored object cannot be used: {problem}"), previous)
+}
+
+/// The report of an object that made the operator itself fail.
+#[must_use]
+pub fn internal_error(generation: i64, previous: &MtlsHostnameSettingsStatus) -> Report {
+    let message = "the operator itself failed on this object, and its log says where: please report that; it is tried again \
+                   every five minutes";
+    unserved(generation, Reason::InternalError, message.to_owned(), previous)
+}
+
+fn unserved(generation: i64, reason: Reason, message: String, previous: &MtlsHostnameSettingsStatus) -> Report {
     Report {
         generation,
-        reason: Reason::SpecInvalid,
-        message: format!("the stored object cannot be used: {problem}"),
+        reason,
+        message,
         hostnames: previous.hostnames.clone().into(),
         response: previous.last_response.clone().map(Arc::new),
         handled_reconcile_at: previous.last_handled_reconcile_at.clone(),

@@ -31,7 +31,7 @@ const FEWEST_FILES: usize = 120;
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 /// Reasons that no answer can have: they come from the Secret, from the spec, from comparing, or from no answer at all.
-const NEVER_ANSWERED: [Reason; 15] = [
+const NEVER_ANSWERED: [Reason; 16] = [
     Reason::InSync,
     Reason::Observed,
     Reason::Pending,
@@ -44,6 +44,7 @@ const NEVER_ANSWERED: [Reason; 15] = [
     Reason::ForeignWriter,
     Reason::UnexpectedRemoteChange,
     Reason::SpecInvalid,
+    Reason::InternalError,
     Reason::Resetting,
     Reason::ResetBlocked,
     Reason::Suspended,

@@ -15,6 +15,8 @@ async fn three_minutes_with_an_interval_of_one_minute_bring_looks_and_nothing_el
     let before = world.until_ready("still").await;
     let started = Instant::now();
     let requests = world.ledger().len();
+    let lines = || world.operator.logs().unwrap().lines().count();
+    let logged = lines();
     let deadline = Duration::from_secs(180);
     world.cloudflare.until("three minutes", deadline + PATIENCE, || started.elapsed() >= deadline).await.unwrap();
 
@@ -24,6 +26,7 @@ async fn three_minutes_with_an_interval_of_one_minute_bring_looks_and_nothing_el
     assert_eq!(ledger.puts(&world.scope()).len(), 1);
     // Ten per cent of jitter either way: two or three looks in three minutes.
     assert!((2..=3).contains(&(ledger.len() - requests)), "{} looks", ledger.len() - requests);
+    assert_eq!(lines() - logged, ledger.len() - requests, "a line for each look, and no other");
     // Drift is found by such a look alone, and repaired.
     world.remote.set("still.example.com", false, false);
     world

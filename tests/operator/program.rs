@@ -39,7 +39,10 @@ fn a_wrong_value_is_one_clear_line_and_status_2() {
         ("--http-bind", "8080", "invalid socket address"),
         ("--log-format", "xml", "json, text"),
         ("--requests-per-5m", "0", "number would be zero"),
-        ("--leader-elect", "true", "run one replica"),
+        ("--leader-elect", "perhaps", "true, false"),
+        ("--object-metrics", "some", "true, false"),
+        ("--lease-duration", "5s", "from 10s to 10m"),
+        ("--lease-namespace", "Not_A_Namespace", "namespace"),
         ("--selector", "a=b=c", "label selector"),
         ("--watch-namespace", "Not_A_Namespace", "namespace"),
     ] {
@@ -48,6 +51,13 @@ fn a_wrong_value_is_one_clear_line_and_status_2() {
         assert_eq!(output.status.code(), Some(2), "{flag}={value}: {error}");
         assert!(error.contains(says) && error.contains(flag), "{flag}={value}: {error}");
         assert_eq!(error.lines().filter(|line| line.starts_with("error:")).count(), 1, "{error}");
+    }
+    for (flag, says) in [
+        ("--lease-renew-deadline=14s", "--lease-renew-deadline has to be at least 2s shorter than --lease-duration"),
+        ("--lease-retry-period=6s", "--lease-retry-period has to be at most half of --lease-renew-deadline"),
+    ] {
+        let output = program(&["run", flag], &[]);
+        assert_eq!((output.status.code(), text(&output.stderr).contains(says)), (Some(2), true), "{flag}: {output:?}");
     }
     let output = program(&["run"], &[("CFMTLS_LOG_LEVEL", "a=b=c")]);
     assert_eq!(output.status.code(), Some(2));
@@ -105,6 +115,8 @@ async fn sigterm_lets_the_write_under_way_end_and_starts_nothing_new() {
     };
     eventually(PATIENCE, "draining", draining).await.unwrap();
     world.apply("late", &[("late.example.com", true)]).await;
+    assert_eq!(world.operator.get("/metrics").await.unwrap().0, 200, "what is measured is told to the end");
+    assert_eq!(world.operator.get("/healthz").await.unwrap().0, 200);
     held.release();
     let status = world.operator.wait_exit(PATIENCE).await.unwrap();
     assert_eq!(status, 0, "{}", world.operator.logs().unwrap());

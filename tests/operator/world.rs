@@ -59,7 +59,7 @@ impl World {
     }
 
     /// The same with an operator that was told more.
-    pub(crate) async fn with(tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static) -> Self {
+    pub(crate) async fn with(tell: impl for<'a> Fn(Builder<'a>) -> Builder<'a> + 'static) -> Self {
         Self::begin(Place::Shared(ControlPlane::shared().await.unwrap()), Box::new(tell)).await
     }
 
@@ -68,6 +68,26 @@ impl World {
         let world = Self::on_with(control_plane, |operator| operator).await;
         world.cloudflare.switch(|switches| behaviour.turn(switches));
         world
+    }
+
+    /// In a control plane of the test's own, with an operator that takes part in the election.
+    pub(crate) async fn electing(control_plane: &Arc<ControlPlane>) -> Self {
+        Self::begin(Place::Own(control_plane.clone()), Box::new(electing)).await
+    }
+
+    /// One more operator like the first, ready too.
+    pub(crate) async fn another_operator(&self) -> Operator {
+        start(&self.control_plane, &self.fixture, &self.cloudflare, &self.tell).await
+    }
+
+    /// The same, which may never be ready.
+    pub(crate) async fn operator_without_waiting(&self) -> Operator {
+        builder(&self.control_plane, &self.fixture, &self.cloudflare, &self.tell).spawn().await.unwrap()
+    }
+
+    /// With an operator that was told more and may never be ready.
+    pub(crate) async fn without_waiting(tell: impl Fn(Builder<'_>) -> Builder<'_> + 'static) -> Self {
+        Self::begin_with(Place::Shared(ControlPlane::shared().await.unwrap()), Box::new(tell)).await
     }
 
     /// The same with an operator that was told more.
@@ -79,6 +99,12 @@ impl World {
     }
 
     async fn begin(control_plane: Place, tell: Tell) -> Self {
+        let mut world = Self::begin_with(control_plane, tell).await;
+        world.operator.wait_ready(Duration::from_secs(30)).await.unwrap();
+        world
+    }
+
+    async fn begin_with(control_plane: Place, tell: Tell) -> Self {
         let fixture = Fixture::new(&control_plane).await.unwrap();
         let cloudflare = Cloudflare::start().await.unwrap();
         let remote = cloudflare.add_zone(fixture.zone_id(), DOMAIN);
@@ -86,7 +112,7 @@ impl World {
         token.may_write(remote.scope());
         let (secret, key) = fixture::CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, TOKEN)).await.unwrap();
-        let operator = start(&control_plane, &fixture, &cloudflare, &tell).await;
+        let operator = builder(&control_plane, &fixture, &cloudflare, &tell).spawn().await.unwrap();
         Self { tell, control_plane, cloudflare, fixture, remote, token, operator }
     }
 
@@ -195,6 +221,11 @@ impl World {
     }
 }
 
+/// Tells an operator to take part in the election.
+pub(crate) fn electing(operator: Builder<'_>) -> Builder<'_> {
+    operator.leader_elect()
+}
+
 /// What no scenario may end with: two writes of the operator to one scope that were under way at the same time.
 impl Drop for World {
     fn drop(&mut self) {
@@ -208,11 +239,21 @@ impl Drop for World {
     }
 }
 
+fn builder<'a>(
+    control_plane: &'a ControlPlane,
+    fixture: &Fixture,
+    cloudflare: &Cloudflare,
+    tell: &Tell,
+) -> Builder<'a> {
+    tell(
+        Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), control_plane)
+            .watch_namespace(fixture.namespace())
+            .cloudflare(cloudflare.url()),
+    )
+}
+
 async fn start(control_plane: &ControlPlane, fixture: &Fixture, cloudflare: &Cloudflare, tell: &Tell) -> Operator {
-    let builder = Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), control_plane)
-        .watch_namespace(fixture.namespace())
-        .cloudflare(cloudflare.url());
-    let mut operator = tell(builder).spawn().await.unwrap();
+    let mut operator = builder(control_plane, fixture, cloudflare, tell).spawn().await.unwrap();
     operator.wait_ready(Duration::from_secs(30)).await.unwrap();
     operator
 }

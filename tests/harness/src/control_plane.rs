@@ -214,15 +214,15 @@ impl ControlPlane {
     }
 }
 
-/// Writes a kubeconfig with one cluster and one user.
-pub(crate) fn write_kubeconfig(path: &Path, url: &str, ca: &Path, user: &Value) -> Result<()> {
+/// Writes a kubeconfig with one cluster and one user, whose home is this namespace.
+pub(crate) fn write_kubeconfig(path: &Path, url: &str, ca: &Path, user: &Value, namespace: &str) -> Result<()> {
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": ca}}],
         "users": [{"name": "test", "user": user}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
     });
     // JSON is YAML.
     std::fs::write(path, kubeconfig.to_string()).context(path.display())

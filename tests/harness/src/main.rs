@@ -21,6 +21,8 @@ enum Command {
     ControlPlane(harness::control_plane::Args),
     /// Show the operator's main job on a control plane and an emulated Cloudflare of its own
     Demo(harness::demo::Args),
+    /// Churn objects for half an hour with faults, and see whether memory, descriptors and tasks stay flat
+    Soak(harness::bench::soak::Args),
     /// Run a command that ends when standard input ends
     #[command(hide = true)]
     Guard(harness::guard::Args),
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
             harness::control_plane::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
         Command::Demo(args) => harness::demo::run(args).await.map_err(Into::into),
+        Command::Soak(args) => harness::bench::soak::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Guard(args) => harness::guard::run(args).await.map_err(Into::into),
     };
     match outcome {

@@ -88,7 +88,7 @@ impl Builder<'_> {
         let token_file = dir.join("token");
         let token = account::token(&self.control_plane.client().await?, &self.account).await?;
         std::fs::write(&token_file, token).context(token_file.display())?;
-        write_kubeconfig(&kubeconfig, &self.api_server, &self.ca, &json!({"tokenFile": token_file}))?;
+        write_kubeconfig(&kubeconfig, &self.api_server, &self.ca, &json!({"tokenFile": token_file}), OPERATOR)?;
         let port = free_port()?;
         let process = Guarded::spawn(&dir.join("log"), |command| {
             command.arg(&self.program).arg("run");
@@ -224,7 +224,8 @@ impl Operator {
         // reqwest wants a provider even for plain HTTP; that somebody else installed one already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
-        let answer = client.get(format!("{}{path}", self.http_url)).send().await?;
+        let accept = "application/openmetrics-text; version=1.0.0, text/plain;q=0.5";
+        let answer = client.get(format!("{}{path}", self.http_url)).header("accept", accept).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 }

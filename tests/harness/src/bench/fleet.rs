@@ -61,6 +61,9 @@ pub(super) struct Served {
     pub(super) cpu: Cpu,
     /// Megabytes once it idled, and the most that there were.
     pub(super) resident: Megabytes,
+    /// Milliseconds that a scrape of its metrics takes, and lines that it has. Read after the memory, which it adds to.
+    pub(super) scrape: f64,
+    pub(super) samples: f64,
 }
 
 /// An operator that was started with all objects ready.
@@ -194,6 +197,8 @@ impl Scene<'_> {
         };
         let within = || requests.iter().filter(|request| request.at >= first && request.at <= end);
         tokio::time::sleep(self.idle).await;
+        let resident = Megabytes::of(operator.pid())?;
+        let (scrape, samples) = scrape(&operator).await?;
         Ok(Served {
             per_second: float(self.objects) / seconds(first, end),
             per_second_from_start: float(self.objects) / seconds(start, end),
@@ -205,7 +210,9 @@ impl Scene<'_> {
             under_way: under_way(within(), first, end),
             requests_per_second: float(within().count()) / seconds(first, end),
             cpu,
-            resident: Megabytes::of(operator.pid())?,
+            resident,
+            scrape,
+            samples,
         })
     }
 
@@ -249,4 +256,16 @@ impl Scene<'_> {
             idle_requests: float(idling.requests_in(self.fixture.namespace())?.len()) / self.idle.as_secs_f64(),
         })
     }
+}
+
+/// The median of some scrapes, in milliseconds, and how many lines each has.
+async fn scrape(operator: &Operator) -> Result<(f64, f64)> {
+    let (mut times, mut lines) = (Vec::new(), 0);
+    for _ in 0..5 {
+        let started = Instant::now();
+        let (_, body) = operator.get("/metrics").await?;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+        lines = body.lines().count();
+    }
+    Ok((Spread::of(times).median, float(lines)))
 }

@@ -28,6 +28,7 @@ mod patches;
 mod process;
 mod program;
 mod report;
+pub mod soak;
 mod spread;
 mod stage;
 mod start;
@@ -113,13 +114,23 @@ impl Subject {
         cloudflare: &Cloudflare,
         arguments: &[String],
     ) -> Result<Operator> {
+        let builder = self.builder(control_plane, namespace, cloudflare);
+        arguments.iter().fold(builder, super::operator::Builder::arg).spawn().await
+    }
+
+    /// How one is started that serves the objects of a namespace.
+    fn builder<'a>(
+        &self,
+        control_plane: &'a ControlPlane,
+        namespace: &str,
+        cloudflare: &Cloudflare,
+    ) -> super::operator::Builder<'a> {
         // The budget of requests is a promise to Cloudflare; here it would be all that is measured.
         let builder = Operator::builder(&self.program, control_plane)
             .watch_namespace(namespace)
             .cloudflare(cloudflare.url())
             .arg("--requests-per-5m=4000000");
-        let builder = arguments.iter().fold(builder, super::operator::Builder::arg);
-        self.environment.iter().fold(builder, |builder, (name, value)| builder.env(name, value)).spawn().await
+        self.environment.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
     }
 }
 

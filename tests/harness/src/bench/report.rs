@@ -15,6 +15,8 @@ const MEMORY: f64 = 10.0;
 const MEMORY_OF_MANY: f64 = 60.0;
 const START: f64 = 1000.0;
 const PACE: f64 = 0.8;
+/// Longest that a scrape may take, in milliseconds.
+const SCRAPE: f64 = 100.0;
 
 /// The whole file.
 pub(super) fn text(machine: &Machine, figures: &Figures) -> String {

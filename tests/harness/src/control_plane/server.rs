@@ -110,7 +110,7 @@ impl Processes {
         let api_server = start_api_server(dir, certificates, clients, port)?;
         let kubeconfig = dir.join("admin.kubeconfig");
         let user = json!({"client-certificate": certificates.admin, "client-key": certificates.admin_key});
-        super::write_kubeconfig(&kubeconfig, &url, &certificates.ca, &user)?;
+        super::write_kubeconfig(&kubeconfig, &url, &certificates.ca, &user, "default")?;
         let ready = Ready { url, kubeconfig, dir: dir.to_path_buf() };
         let mut processes = Self { controllers: None, api_server, etcd, ports: (clients, port), ready };
         processes.wait_until_ready().await?;

@@ -5,7 +5,7 @@ use super::super::fleet::{Fleet, Round};
 use super::super::objects::{AT_ONCE, IN_ZONE};
 use super::super::patches::Pace;
 use super::super::spread::float;
-use super::{PACE, Target, count, row};
+use super::{PACE, SCRAPE, Target, count, row};
 
 /// A part of the processor time.
 type Share = fn(&Cpu) -> f64;
@@ -28,7 +28,11 @@ pub(super) fn rows(fleet: &Fleet) -> Vec<String> {
         let ratio = fleet.spread(pace);
         row(&what(from), &format!("{ratio} x"), ratio.median, Target::AtLeast(PACE), " x")
     };
-    vec![line("from the first status", pace), line("from the start", pace_from_start)]
+    let scrape = fleet.spread(|round| round.served.scrape);
+    let lines = fleet.spread(|round| round.served.samples).median;
+    let what = format!("a scrape of the metrics of {} objects, {lines:.0} lines", count(fleet.objects));
+    let scrape = row(&what, &format!("{scrape} ms"), scrape.median, Target::AtMost(SCRAPE), " ms");
+    vec![line("from the first status", pace), line("from the start", pace_from_start), scrape]
 }
 
 pub(super) fn section(fleet: &Fleet) -> String {
