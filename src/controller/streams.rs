@@ -82,7 +82,7 @@ fn begun() -> TimeoutLayer {
 }
 
 /// Longest pause before a watch is tried again, but for the jitter, which may double it.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(4);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
 fn backoff(first: Duration, cap: Duration) -> ExponentialBackoff {
     let builder = backon::ExponentialBuilder::new().with_min_delay(first).with_max_delay(cap).without_max_times();

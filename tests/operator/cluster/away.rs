@@ -101,7 +101,13 @@ async fn a_rotated_token() {
     let cluster = Cluster::with(move |operator| operator.account(&own)).await;
     at_work(&cluster).await;
     account.renew().await.unwrap();
+    // The API server remembers for some seconds that it was good: watches that are short ask until it knows better.
+    let short = Fault::from(Effect::End { after: Duration::from_millis(500) });
+    let short = cluster.proxy.inject(short.on("watch").of(OBJECTS).for_ever());
     cluster.proxy.drop_connections();
+    let refused = || cluster.proxy.ledger().all().iter().any(|exchange| exchange.status == Some(401));
+    cluster.proxy.until("the old token is refused", PATIENCE, refused).await.unwrap();
+    short.clear();
     std::fs::write(cluster.operator.token_file(), account.token().await.unwrap()).unwrap();
     cluster.apply("one", &EDITED).await;
     let took = cluster.catches_up(TOKEN_AGE + PROMPT).await;
