@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::{context::Context, scopes::Scopes};
-pub use self::{context::Settings, streams::Clients};
+pub use self::{context::Settings, secrets::SecretData, streams::Clients};
 use crate::{
     api::{MtlsHostnameSettings, Scope},
     cloudflare,
