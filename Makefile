@@ -29,6 +29,17 @@ test: lint tools ## Run the whole suite against a real API server and an emulate
 	@# More tests at a time than there are cores: they mostly wait.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 
+FUZZ_RUNS ?= 1000000
+
+.PHONY: fuzz
+fuzz: ## Throw a million odd inputs at everything that reads what others wrote (FUZZ_RUNS=5000 for fewer)
+	FUZZ_RUNS=$(FUZZ_RUNS) $(CARGO) test --locked --profile fuzz --test fuzz -- --nocapture
+
+.PHONY: defects
+defects: cluster ## Build the operator with one leak after the other, and see the suite notice each
+	$(CARGO) build --locked -p harness
+	@CARGO=$(CARGO) tests/defects/run
+
 .PHONY: demo
 demo: cluster ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
 	@# Built without optimisation: it shares its parts with the tests, and the reader waits minutes less.

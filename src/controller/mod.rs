@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::{context::Context, scopes::Scopes, series::Series};
 pub use self::{
     context::{Settings, Surroundings},
+    secrets::SecretData,
     streams::Clients,
 };
 use crate::{

@@ -43,10 +43,26 @@ impl From<&SecretError> for Problem {
 
 /// Just what is needed of a Secret. The values are wiped; kube's own type would print them when it is debugged.
 #[derive(Deserialize)]
-struct SecretData {
+pub struct SecretData {
     kind: String,
     #[serde(default)]
-    data: Option<BTreeMap<String, Zeroizing<String>>>,
+    data: Option<BTreeMap<String, Option<Zeroizing<String>>>>,
+}
+
+impl SecretData {
+    /// Reads a Secret's JSON; `None` when it is none, whatever else it may be. There is no error, since serde's would quote what it stumbled over.
+    #[must_use]
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok().filter(|secret: &Self| secret.kind == "Secret")
+    }
+
+    /// The bytes under a key: `None` when there is no such key, `Some(None)` when they are no base64. Go writes no bytes as
+    /// `null`, which must not make the other keys unreadable.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<Option<Zeroizing<Vec<u8>>>> {
+        let encoded = self.data.as_ref()?.get(key)?.as_ref().map_or("", |encoded| encoded.as_str());
+        Some(BASE64_STANDARD.decode(encoded).ok().map(Zeroizing::new))
+    }
 }
 
 /// How long to wait after the API server could not be read from.
@@ -98,13 +114,10 @@ async fn fetch(client: &Client, namespace: &str, name: &str) -> Result<SecretDat
         kube::Error::Api(status) if status.code == 403 => SecretError::Forbidden(name.to_owned()),
         _ => unreadable(),
     })?;
-    // Whatever stands before the API server may answer 200 with anything else.
-    serde_json::from_str(&text).ok().filter(|secret: &SecretData| secret.kind == "Secret").ok_or_else(unreadable)
+    SecretData::parse(&text).ok_or_else(unreadable)
 }
 
 fn value(secret: &SecretData, at: &SecretKeyRef) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-    let encoded = secret.data.as_ref().and_then(|data| data.get(&at.key));
     let missing = || SecretError::KeyMissing { name: at.name.clone(), key: at.key.clone() };
-    let encoded = encoded.ok_or_else(missing)?;
-    BASE64_STANDARD.decode(encoded.as_bytes()).map(Zeroizing::new).map_err(|_| SecretError::Unreadable(at.name.clone()))
+    secret.value(&at.key).ok_or_else(missing)?.ok_or_else(|| SecretError::Unreadable(at.name.clone()))
 }

@@ -5,7 +5,7 @@ mod raw;
 use std::{collections::BTreeSet, time::Duration};
 
 use cloudflare_mtls_operator::{
-    api::{Class, Flags, Reason, ResponseMessage},
+    api::{Class, Flags, Reason},
     cloudflare::Credential,
     sync,
 };
@@ -15,56 +15,14 @@ use proptest::{
     prelude::*,
     sample::{Index, select},
     strategy::ValueTree,
-    test_runner::{TestCaseError, TestRunner},
+    test_runner::TestRunner,
 };
 use reqwest::{Method, header::HeaderMap};
 use serde_json::json;
 
-use raw::{Raw, enveloped, like, raw, values};
+use raw::{Raw, enveloped, examine, like, raw, values};
 
-const MOST_MESSAGES: usize = 16;
-const MOST_TEXT: usize = 1024;
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Interprets the answer to a read and to a write, and checks everything that must hold whatever it was.
-fn examine(raw: &Raw) -> Result<(), TestCaseError> {
-    for method in [Method::GET, Method::PUT] {
-        let answer = raw.answer(&method);
-        bounded(&answer.errors)?;
-        bounded(&answer.messages)?;
-        match &answer.verdict {
-            Ok(list) => {
-                prop_assert!(raw.claims_success() && answer.success && answer.errors.is_empty());
-                prop_assert!(method == Method::GET || list.is_empty(), "a write's result was looked at");
-                for (hostname, flags) in list {
-                    prop_assert!(!hostname.ends_with('.') && *hostname == hostname.to_ascii_lowercase());
-                    prop_assert!(*flags != Flags::default(), "an entry that Cloudflare drops is in the list");
-                }
-            }
-            Err(refusal) => {
-                prop_assert!(!raw.claims_success() || (method == Method::GET && !raw.has_no_result()));
-                prop_assert_eq!(refusal.wait.is_some(), refusal.reason == Reason::RateLimited);
-                let wait = refusal.wait.unwrap_or(SECOND);
-                prop_assert!((SECOND..=SECOND * 15 * 60).contains(&wait), "{:?}", wait);
-                prop_assert!(refusal.code.is_none() || answer.errors.iter().any(|error| error.code == refusal.code));
-                prop_assert!(raw.status != 429 || refusal.reason == Reason::RateLimited);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn bounded(messages: &[ResponseMessage]) -> Result<(), TestCaseError> {
-    prop_assert!(messages.len() <= MOST_MESSAGES);
-    for message in messages {
-        let pointer = message.source.as_ref().map(|source| &source.pointer);
-        for text in [message.message.as_ref(), message.documentation_url.as_ref(), pointer].into_iter().flatten() {
-            prop_assert!(text.len() <= MOST_TEXT, "{} bytes", text.len());
-            prop_assert!(!text.contains(char::is_control), "{text:?}");
-        }
-    }
-    Ok(())
-}
 
 #[test]
 fn the_generated_answers_reach_both_verdicts_and_every_reason_that_an_answer_can_have() {

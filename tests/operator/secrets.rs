@@ -26,7 +26,7 @@ async fn a_secret_that_appears_changes_or_is_repaired_is_noticed_without_a_resta
         ("other", TOKEN, "has no key token"),
         ("token", "  \n ", "is empty"),
         ("token", "two words", "printable ASCII"),
-        ("token", "cfk_Q8Wm3Rt7Zk1Lp5XvBn", "global API key"),
+        ("token", "cfk_4Tq9Lx2Rm7Zc5Nw8Jd3Vh6Ks1", "global API key"),
     ] {
         world.fixture.secrets().delete("late", &kube::api::DeleteParams::default()).await.ok();
         world.fixture.apply(&secret(key, value)).await.unwrap();

@@ -1,6 +1,11 @@
 //! Raw answers at random: statuses, headers, clocks, bytes, any JSON, and envelopes that are right in most members.
 
-use cloudflare_mtls_operator::cloudflare::{Answer, Body, interpret};
+use std::time::Duration;
+
+use cloudflare_mtls_operator::{
+    api::{Flags, Reason, ResponseMessage},
+    cloudflare::{Answer, Body, interpret},
+};
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use proptest::{
     collection::vec,
@@ -8,12 +13,17 @@ use proptest::{
     prelude::*,
     sample::{Index, select},
     string::{RegexGeneratorStrategy, string_regex},
+    test_runner::TestCaseError,
 };
 use reqwest::{
     Method,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value, json};
+
+const MOST_MESSAGES: usize = 16;
+const MOST_TEXT: usize = 1024;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Everything but the method that an answer consists of.
 #[derive(Clone, Debug)]
@@ -49,6 +59,46 @@ impl Raw {
     pub(crate) fn has_no_result(&self) -> bool {
         self.json().is_some_and(|body| body.get("result").is_none_or(Value::is_null))
     }
+}
+
+/// Interprets the answer to a read and to a write, and checks everything that must hold whatever it was.
+pub(crate) fn examine(raw: &Raw) -> Result<(), TestCaseError> {
+    for method in [Method::GET, Method::PUT] {
+        let answer = raw.answer(&method);
+        bounded(&answer.errors)?;
+        bounded(&answer.messages)?;
+        match &answer.verdict {
+            Ok(list) => {
+                prop_assert!(raw.claims_success() && answer.success && answer.errors.is_empty());
+                prop_assert!(method == Method::GET || list.is_empty(), "a write's result was looked at");
+                for (hostname, flags) in list {
+                    prop_assert!(!hostname.ends_with('.') && *hostname == hostname.to_ascii_lowercase());
+                    prop_assert!(*flags != Flags::default(), "an entry that Cloudflare drops is in the list");
+                }
+            }
+            Err(refusal) => {
+                prop_assert!(!raw.claims_success() || (method == Method::GET && !raw.has_no_result()));
+                prop_assert_eq!(refusal.wait.is_some(), refusal.reason == Reason::RateLimited);
+                let wait = refusal.wait.unwrap_or(SECOND);
+                prop_assert!((SECOND..=SECOND * 15 * 60).contains(&wait), "{:?}", wait);
+                prop_assert!(refusal.code.is_none() || answer.errors.iter().any(|error| error.code == refusal.code));
+                prop_assert!(raw.status != 429 || refusal.reason == Reason::RateLimited);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bounded(messages: &[ResponseMessage]) -> Result<(), TestCaseError> {
+    prop_assert!(messages.len() <= MOST_MESSAGES);
+    for message in messages {
+        let pointer = message.source.as_ref().map(|source| &source.pointer);
+        for text in [message.message.as_ref(), message.documentation_url.as_ref(), pointer].into_iter().flatten() {
+            prop_assert!(text.len() <= MOST_TEXT, "{} bytes", text.len());
+            prop_assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+    Ok(())
 }
 
 /// A text of this form. Read once: a regular expression used as a strategy itself is parsed again for each text.
