@@ -66,6 +66,11 @@ soak: cluster build ## Churn objects with faults for half an hour, and draw memo
 	$(CARGO) build --release --locked -p harness
 	target/release/harness soak --operator $(OPERATOR) --graph docs/soak.svg $(if $(MINUTES),--minutes $(MINUTES))
 
+.PHONY: metrics
+metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at the metrics
+	$(CARGO) build --locked -p harness
+	$(CARGO) test --locked --test operator -- --ignored promtool
+
 .PHONY: crds
 crds: ## Generate crds/ from the types
 	$(CARGO) run --quiet --locked -- crd > crds/mtlshostnamesettings.yaml.new

@@ -19,6 +19,7 @@ use crate::world::World;
 mod answers;
 mod away;
 mod conflicts;
+mod ends;
 mod lists;
 mod oracle;
 mod restart;

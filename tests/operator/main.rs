@@ -30,6 +30,7 @@ mod properties;
 mod reset;
 mod rival;
 mod rules;
+mod scarce;
 mod secrets;
 mod seeing;
 mod sharing;

@@ -122,6 +122,29 @@ async fn the_metrics_are_those_that_are_documented_and_go_with_their_object() {
     eventually(PATIENCE, "the series of a deleted object gone", gone).await.unwrap();
 }
 
+/// Run by `make metrics`, which builds promtool.
+#[tokio::test]
+#[ignore = "needs promtool: make metrics"]
+async fn promtool_finds_no_fault_in_the_metrics() {
+    let world = World::with(electing).await;
+    world.apply("one", &[("one.example.com", true)]).await;
+    world.until_ready("one").await;
+    world.look("one").await;
+    let metrics = world.operator.metrics_as_text().await.unwrap();
+    assert!(metrics.contains("cfmtls_resource_condition{"), "{metrics}");
+    let mut promtool = std::process::Command::new("target/tools/promtool")
+        .args(["check", "metrics"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}\n{metrics}");
+}
+
 #[tokio::test]
 async fn what_somebody_else_does_to_the_list_is_counted() {
     let world = World::under(Behaviour::new(Semantics::Replace, LockReach::Scope)).await;

@@ -8,6 +8,7 @@ TOOLS_GO     ?= go
 
 KUBERNETES_VERSION := $(shell sed -n 's,^require k8s.io/kubernetes ,,p' $(TOOLS_SOURCE)/kubernetes/go.mod)
 ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' $(TOOLS_SOURCE)/etcd/go.mod)
+PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 
 # Without a stamp the programs call themselves v0.0.0, and Helm's `kubeVersion` checks and `kubectl version` believe it.
 kubernetes_numbers := $(subst ., ,$(patsubst v%,%,$(KUBERNETES_VERSION)))
@@ -49,6 +50,10 @@ $(TOOLS_DIR)/kubectl: $(kubernetes_module) | $(TOOLS_DIR)/kube-apiserver
 
 $(TOOLS_DIR)/kube-controller-manager: $(kubernetes_module)
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-controller-manager,$(KUBERNETES_VERSION),about $(if $(KUBEBUILDER_ASSETS),5 minutes,1 minute),$(kubernetes_stamp))
+
+# Not among the tools of the suite: `make metrics` alone needs it.
+$(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
+	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
 
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS

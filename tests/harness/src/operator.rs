@@ -288,10 +288,21 @@ impl Operator {
     /// # Errors
     /// When there is no answer within 5 seconds.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.get_as(path, "application/openmetrics-text; version=1.0.0, text/plain;q=0.5").await
+    }
+
+    /// Its metrics in the format of who does not ask for another one.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn metrics_as_text(&self) -> Result<String> {
+        Ok(self.get_as("/metrics", "text/plain").await?.1)
+    }
+
+    async fn get_as(&self, path: &str, accept: &str) -> Result<(u16, String)> {
         // reqwest wants a provider even for plain HTTP; that somebody else installed one already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
-        let accept = "application/openmetrics-text; version=1.0.0, text/plain;q=0.5";
         let answer = client.get(format!("{}{path}", self.http_url)).header("accept", accept).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
