@@ -8,7 +8,7 @@ use std::{
 use harness::{
     cloudflare::{Effect, Fault, LockReach, Semantics},
     fixture::{PATIENCE, condition, eventually},
-    operator::Operator,
+    operator::{Builder, Operator},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -259,4 +259,27 @@ async fn connections_that_say_nothing_too_much_or_too_slowly_do_not_keep_others_
     let (status, body) = world.operator.get("/healthz?verbose").await.unwrap();
     assert_eq!(status, 200);
     assert!(body.contains("[+]watch of ") && body.contains("healthz check passed"), "{body}");
+}
+
+fn everywhere(operator: Builder<'_>) -> Builder<'_> {
+    operator.listen_everywhere()
+}
+
+#[tokio::test]
+async fn the_health_endpoints_answer_over_both_versions_of_ip() {
+    let world = World::with(everywhere).await;
+    let port = world.operator.http_url().rsplit_once(':').unwrap().1.to_owned();
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let answered = || async {
+            let mut connection = TcpStream::connect(&address).await.map_err(|error| error.to_string())?;
+            connection
+                .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await
+                .map_err(|error| error.to_string())?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).await.map_err(|error| error.to_string())?;
+            if answer.starts_with("HTTP/1.1 200 ") { Ok(()) } else { Err(answer) }
+        };
+        eventually(PATIENCE, format!("an answer at {address}"), answered).await.unwrap();
+    }
 }

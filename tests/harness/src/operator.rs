@@ -25,6 +25,7 @@ pub struct Builder<'a> {
     account: String,
     cloudflare: Option<String>,
     leader_elect: bool,
+    listen: &'static str,
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
 }
@@ -65,6 +66,13 @@ impl Builder<'_> {
         self
     }
 
+    /// Listen on every address of the machine, as in a pod, and not on loopback alone.
+    #[must_use]
+    pub fn listen_everywhere(mut self) -> Self {
+        self.listen = "[::]";
+        self
+    }
+
     /// Set an environment variable. The operator inherits none of the test's.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -99,7 +107,7 @@ impl Builder<'_> {
                 command.arg(format!("--cloudflare-api-url={url}"));
             }
             command
-                .arg(format!("--http-bind=127.0.0.1:{port}"))
+                .arg(format!("--http-bind={}:{port}", self.listen))
                 .arg(format!("--leader-elect={}", self.leader_elect))
                 .args(&self.arguments)
                 .env_clear()
@@ -161,6 +169,7 @@ impl Operator {
             account: OPERATOR.to_owned(),
             cloudflare: None,
             leader_elect: false,
+            listen: "127.0.0.1",
             environment: BTreeMap::new(),
             arguments: Vec::new(),
         }
