@@ -12,6 +12,7 @@ mod scopes;
 mod secrets;
 mod series;
 mod streams;
+mod write;
 
 use std::{
     collections::{BTreeSet, HashMap},
