@@ -60,8 +60,12 @@ pub(super) async fn start(
     control_plane.install().await?;
     stage.kubectl(&["describe", "clusterrole", OPERATOR]).await?;
     let started = Instant::now();
-    let mut operator =
-        Operator::builder(program, &control_plane).cloudflare(cloudflare.url()).arg("--secret-poll=1s").spawn().await?;
+    let mut operator = Operator::builder(program, &control_plane)
+        .leader_elect()
+        .cloudflare(cloudflare.url())
+        .arg("--secret-poll=1s")
+        .spawn()
+        .await?;
     operator.wait_ready(DEADLINE).await?;
     let seconds = started.elapsed().as_secs_f32();
     stage.good(format!("The operator runs as process {}, ready after {seconds:.1} s.", operator.pid()))?;
