@@ -1,6 +1,7 @@
 //! An identity for one operator, so that a test can take its rights or its tokens away and nobody else notices.
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
 use kube::Api;
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use crate::control_plane::{ControlPlane, OPERATOR};
 use crate::error::{Context as _, Error, Result};
+use crate::fixture::{PATIENCE, eventually};
 
 /// A `ServiceAccount` with a role of its own, which grants at first what the operator's role grants.
 #[derive(Clone)]
@@ -39,6 +41,7 @@ impl Account {
         }))?;
         let bindings: Api<ClusterRoleBinding> = Api::all(account.client.clone());
         bindings.create(&PostParams::default(), &binding).await.context("a binding")?;
+        account.until_in_force(&account.granted.iter().collect::<Vec<_>>()).await?;
         Ok(account)
     }
 
@@ -69,7 +72,40 @@ impl Account {
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"rules": granted}));
         roles.patch(&self.name, &PatchParams::default(), &patch).await.context("a role")?;
-        Ok(())
+        self.until_in_force(&granted).await
+    }
+
+    /// The API server learns of its own rules by watching: for a moment it still decides by the former ones.
+    async fn until_in_force(&self, granted: &[&PolicyRule]) -> Result<()> {
+        eventually(PATIENCE, "the rights are in force", async || {
+            for rule in &self.granted {
+                if self.may(rule).await? != granted.contains(&rule) {
+                    return Err(Error::new(json!(rule)));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the account may do what a rule grants; a rule is in force as a whole.
+    async fn may(&self, rule: &PolicyRule) -> Result<bool> {
+        let first =
+            |values: Option<&Vec<String>>| values.and_then(|values| values.first()).cloned().unwrap_or_default();
+        let named = first(rule.resources.as_ref());
+        let (resource, subresource) = named.split_once('/').unwrap_or((&named, ""));
+        let review = serde_json::from_value(json!({"metadata": {}, "spec": {
+            "user": format!("system:serviceaccount:{OPERATOR}:{}", self.name),
+            "resourceAttributes": {
+                "group": first(rule.api_groups.as_ref()),
+                "resource": resource,
+                "subresource": subresource,
+                "verb": first(Some(&rule.verbs)),
+            },
+        }}))?;
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let answer = reviews.create(&PostParams::default(), &review).await.context("a review of access")?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
     /// Replaces the account by a new one of the same name: every token that it was given is void.
