@@ -5,6 +5,7 @@ mod lease;
 use std::{
     net::SocketAddr,
     num::NonZeroU32,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -206,7 +207,15 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
         requests_per_5m: args.requests_per_5m,
         object_metrics: args.object_metrics,
     };
-    let surroundings = Surroundings { settings, health: health.clone(), metrics, leadership, stop: stop.clone() };
+    let surroundings = Surroundings {
+        settings,
+        health: health.clone(),
+        metrics,
+        leadership,
+        stop: stop.clone(),
+        // The next leader begins when nothing of this one is under way any more.
+        drained: release,
+    };
     let controller = controller::run(clients, cloudflare, watch, surroundings);
     let mut controller = tokio::spawn(controller);
     let mut server = tokio::spawn(server);
@@ -219,30 +228,40 @@ async fn serve(args: Args) -> Result<(), (u8, String)> {
     };
     health.draining();
     stop.cancel();
-    if let Some((why, until)) = defeat {
-        warn!("{why}: nothing new begins, and the program ends");
-        // What is under way may end as long as nobody else may begin.
-        timeout_at(until.into(), &mut controller).await.ok();
-        return Err((1, why));
+    if let Some(defeat) = defeat {
+        return Err(drain(defeat, &mut controller).await);
     }
     info!(grace_s = args.shutdown_grace.as_secs(), "stopping: what is under way comes to its end");
-    tokio::select! {
-        ended = &mut controller => match ended {
-            Ok(Ok(())) => {}
-            other => return Err(ended_early(other)),
-        },
-        ended = &mut election => return Err((1, lost(ended).0)),
-        () = tokio::time::sleep(args.shutdown_grace) => {
-            let why = "the grace ended before the outcome of the last requests was known";
-            return Err((1, why.to_owned()));
+    let mut grace = pin!(tokio::time::sleep(args.shutdown_grace));
+    let mut is_given_back = false;
+    let mut is_done = false;
+    while !(is_done && is_given_back) {
+        tokio::select! {
+            ended = &mut controller, if !is_done => match ended {
+                Ok(Ok(())) => is_done = true,
+                other => return Err(ended_early(other)),
+            },
+            ended = &mut election, if !is_given_back => match ended {
+                Ok(Ok(())) => is_given_back = true,
+                other => return Err(drain(lost(other), &mut controller).await),
+            },
+            () = &mut grace => {
+                return Err((1, "the grace ended before the outcome of the last requests was known".to_owned()));
+            }
+            () = signals.next() => return Err((1, "a second signal: ended at once".to_owned())),
         }
-        () = signals.next() => return Err((1, "a second signal: ended at once".to_owned())),
     }
-    // Only now: the next leader begins at once.
-    release.cancel();
-    election.await.ok();
     info!("stopped");
     Ok(())
+}
+
+type Controlling = tokio::task::JoinHandle<Result<(), controller::Ended>>;
+
+/// The lease is lost: what is under way may end as long as nobody else may begin.
+async fn drain((why, until): (String, Instant), controller: &mut Controlling) -> (u8, String) {
+    warn!("{why}: nothing new begins, and the program ends");
+    timeout_at(until.into(), controller).await.ok();
+    (1, why)
 }
 
 /// Why the election ended before it was asked to, and until when what is under way may still end.

@@ -1,6 +1,12 @@
 //! One attempt each: GET and PUT of the settings of one zone or account. No retries, no redirects, a deadline on all.
 
-use std::{collections::BTreeMap, error::Error as _, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error as _,
+    net::IpAddr,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -131,17 +137,17 @@ impl Client {
     /// Writes the settings of the named hostnames. Success says that Cloudflare took them, not that they are applied.
     ///
     /// # Errors
-    /// Everything that is not a success; look at [`Failure::unclear`] before sending anything again. It is given up after
-    /// `within`, if that is shorter than the deadline of every request.
+    /// Everything that is not a success; look at [`Failure::unclear`] before sending anything again. It is given up at
+    /// `until`, if that is earlier than the deadline of every request, however long it took to get as far as sending it.
     pub async fn put(
         &self,
         scope: &Scope,
         credential: &Credential,
         settings: &BTreeMap<String, Flags>,
-        within: Duration,
+        until: Instant,
     ) -> Result<Reply, Failure> {
         let body = serde_json::to_vec(&PutBody::new(settings)).unwrap_or_default();
-        self.exchange(Method::PUT, scope, credential, Some((body, within))).await
+        self.exchange(Method::PUT, scope, credential, Some((body, until))).await
     }
 
     async fn exchange(
@@ -149,16 +155,16 @@ impl Client {
         method: Method,
         scope: &Scope,
         credential: &Credential,
-        body: Option<(Vec<u8>, Duration)>,
+        body: Option<(Vec<u8>, Instant)>,
     ) -> Result<Reply, Failure> {
         let url = format!("{}/{}/{}/access/certificates/settings", self.base, scope.collection(), scope.id());
         let writes = body.is_some();
         let mut headers = HeaderMap::new();
         credential.authenticate(&mut headers);
         let mut request = self.http.request(method.clone(), url).headers(headers);
-        if let Some((body, within)) = body {
+        if let Some((body, until)) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
-            request = request.timeout(within.min(REQUEST_DEADLINE));
+            request = request.timeout(until.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE));
         }
         let no_answer = |error: &reqwest::Error| Failure {
             refusal: Refusal { reason: Reason::ConnectionFailed, code: None, wait: None },

@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub leadership: Leadership,
     /// Cancelled when the program is to end.
     pub stop: CancellationToken,
+    /// To be cancelled when nothing is under way any more.
+    pub drained: CancellationToken,
 }
 
 impl Context {
@@ -66,7 +68,7 @@ impl Context {
         events: Events,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { settings, health, metrics, leadership, stop } = surroundings;
+        let Surroundings { settings, health, metrics, leadership, stop, drained: _ } = surroundings;
         Self {
             requests,
             cloudflare,

@@ -115,7 +115,7 @@ impl Publisher {
         }
         self.remembered += 1;
         self.health.beat(&Task::Events);
-        failpoint::reach("events").await;
+        failpoint::reach("events", "").await;
         let published = timeout(DEADLINE, self.recorder.publish(&event(report), &reference(key, uid))).await;
         self.health.rest(&Task::Events);
         let problem = match published {

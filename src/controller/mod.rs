@@ -70,6 +70,9 @@ pub enum Ended {
     /// The task that publishes events.
     #[error("the task that publishes events ended unexpectedly")]
     Events,
+    /// What was found or done last is not in the statuses.
+    #[error("the last statuses could not be written before the end")]
+    Statuses,
     /// The Kubernetes configuration cannot be used.
     #[error("the Kubernetes configuration cannot be used: {0}")]
     Configuration(#[from] kube::Error),
@@ -89,7 +92,7 @@ pub async fn run(
         [] => BTreeSet::from([None]),
         named => named.iter().cloned().map(Some).collect(),
     };
-    let stop = surroundings.stop.clone();
+    let (stop, drained) = (surroundings.stop.clone(), surroundings.drained.clone());
     let (wakers, wakeups): (HashMap<_, _>, Vec<_>) = namespaces
         .iter()
         .map(|namespace| {
@@ -108,7 +111,6 @@ pub async fn run(
     let context = Arc::new(Context::new(clients.requests.clone(), cloudflare, scopes, events, surroundings));
 
     // The controllers end after the scopes, so that what a last write brought still reaches the status.
-    let drained = CancellationToken::new();
     let (controllers, stores): (Vec<BoxFuture<'static, String>>, Vec<_>) = namespaces
         .into_iter()
         .zip(wakeups)
@@ -133,13 +135,17 @@ pub async fn run(
         Some(scope) = failures.recv() => return Err(Ended::Scope(scope)),
     }
     let drain = async {
-        context.scopes.drained().await;
+        let is_told = context.scopes.drained().await;
         drained.cancel();
+        is_told
     };
-    tokio::join!(drain, controllers.by_ref().for_each(|_| ready(())));
+    let (is_told, ()) = tokio::join!(drain, controllers.by_ref().for_each(|_| ready(())));
     ending.cancel();
     publisher.await.map_err(|_| Ended::Events)?;
-    failures.try_recv().map_or(Ok(()), |scope| Err(Ended::Scope(scope)))
+    if let Ok(scope) = failures.try_recv() {
+        return Err(Ended::Scope(scope));
+    }
+    if is_told { Ok(()) } else { Err(Ended::Statuses) }
 }
 
 /// Watches one namespace, or all, and reconciles what changes there.

@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same while others have more to say: in a crowd, that would double the work.
 const PATIENCE_IN_A_CROWD: Duration = Duration::from_secs(30);
 
+/// When an object comes back whose reconcile found that this replica does not lead.
+const PAUSE_OF_A_FOLLOWER: Duration = Duration::from_secs(5);
 /// When an object comes back on which the operator itself failed.
 const PAUSE_AFTER_A_FAILURE: Duration = Duration::from_secs(300);
 
@@ -54,22 +56,28 @@ pub(super) enum Error {
 
 pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     let look = async {
-        failpoint::reach(&format!("reconcile of {}", name(&*object))).await;
+        failpoint::reach("reconcile of ", &name(&*object)).await;
         match &object.0 {
             Ok(object) => valid(object, &context).await,
             Err(object) => invalid(object, &context).await,
         }
     };
+    if !context.leadership.is_leading() {
+        // The program is about to end, or was stopped for so long that another replica acts.
+        return Ok(Action::requeue(PAUSE_OF_A_FOLLOWER));
+    }
     let started = Instant::now();
     context.metrics.reconcile_begins();
     // A mistake that one object brings to light must not end the service of all others.
     let looked = AssertUnwindSafe(timeout(DEADLINE, look)).catch_unwind().await;
     context.scopes.reconciled(&ObjectKey { namespace: namespace(&*object), name: name(&*object) });
+    let has_panicked = looked.is_err();
     let looked = match looked {
         Ok(looked) => looked.unwrap_or(Err(Error::Deadline)),
         Err(_) => failed(&object, &context).await,
     };
     let result = match &looked {
+        _ if has_panicked => ReconcileResult::error,
         Ok(action) if *action == Action::await_change() => ReconcileResult::success,
         Ok(_) => ReconcileResult::requeue_after,
         Err(_) => ReconcileResult::error,
@@ -81,6 +89,8 @@ pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Re
 /// Says in its status that the operator failed on this object.
 async fn failed(object: &Guarded, context: &Context) -> Result<Action, Error> {
     if let Ok(object) = &object.0 {
+        // Nothing is done for it any more, and nobody waits for its status.
+        context.scopes.forget(object.metadata.uid.as_deref().unwrap_or_default());
         let subject = Subject {
             key: ObjectKey { namespace: namespace(object), name: name(object) },
             uid: object.metadata.uid.as_deref().unwrap_or_default(),
@@ -162,6 +172,7 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
     let wish = Wish::new(subject.key.clone(), uid, generation, created, spec, &status, reconcile_at);
     let wish = if leaving { wish.leave() } else { wish };
     let Filed { report, waiting, crowded } = Scopes::file(context, wish.clone());
+    failpoint::reach("filing of ", &subject.key.name).await;
     let patience = if crowded { PATIENCE_IN_A_CROWD } else { PATIENCE };
     if suspend {
         let report = Arc::new(sync::suspended(&wish, &status));

@@ -28,6 +28,10 @@ pub(super) struct Subject<'a> {
 
 /// Applies the status, unless nothing but a time or the ray id would change.
 pub(super) async fn write(context: &Context, subject: &Subject<'_>, report: &Arc<Report>) -> Result<(), kube::Error> {
+    if !context.leadership.is_leading() {
+        // Another replica may have written a newer one.
+        return Ok(());
+    }
     let newer = context.scopes.newer_status(subject.uid, subject.resource_version);
     let former = newer.as_ref().unwrap_or(&subject.status);
     let status = sync::status(report, &former.conditions, Timestamp::now());

@@ -102,7 +102,10 @@ impl ScopeTask {
                 let domains = self.domains();
                 let view = &mut self.groups.entry(at.clone()).or_default().view;
                 let stood_back = view.problem.is_some() || !view.rejected.is_empty();
-                view.read(list, response, Instant::now().into_std());
+                let arrived = view.read(list, response, Instant::now().into_std());
+                if let Some(at) = arrived {
+                    self.groups.values_mut().for_each(|group| group.view.arrived(at));
+                }
                 self.claims_changed |= stood_back;
                 // Over all credentials: the list is one.
                 let landed = self.groups.values().all(|group| group.view.sent.is_empty());

@@ -295,7 +295,7 @@ impl ScopeTask {
             None
         };
         context.health.beat(&Task::Scope(self.scope.clone()));
-        failpoint::reach("scope").await;
+        failpoint::reach("scope", "").await;
         let credential = secrets::read(&context.requests, at).await;
         let group = self.groups.entry(at.clone()).or_default();
         let now = Instant::now();

@@ -99,6 +99,8 @@ pub(super) fn number(version: &str) -> (usize, &str) {
     (version.len(), version)
 }
 
+/// Longest that the last statuses may take to be written.
+const FAREWELL: Duration = Duration::from_secs(20);
 /// Longest that a round waits for a crowd of objects to be filed.
 const CROWD: Duration = Duration::from_secs(1);
 
@@ -235,9 +237,19 @@ impl Scopes {
     }
 
     /// Forgets every object of a namespace (of all, where `None`) that `known` does not know.
-    pub(super) fn forget_all_but(&self, namespace: Option<&str>, known: impl Fn(&str) -> bool) {
+    pub(super) fn forget_all_but(
+        &self,
+        namespace: Option<&str>,
+        known: impl Fn(&str) -> bool,
+        listed: impl Fn(&ObjectKey) -> bool,
+    ) {
         let here = |place: &str| namespace.is_none_or(|namespace| place == namespace);
         let mut state = self.state();
+        // No reconcile comes for these any more.
+        state.queued.retain(|key| !here(&key.namespace) || listed(key));
+        if state.queued.is_empty() {
+            self.filed.notify_waiters();
+        }
         let objects = state.objects.iter().filter(|(uid, object)| here(&object.namespace) && !known(uid));
         let gone: Vec<Uid> = objects.map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
@@ -305,16 +317,20 @@ impl Scopes {
         idle
     }
 
-    /// Waits until every scope task has ended, after the stop was called, and what they found stands in the statuses.
-    pub(super) async fn drained(&self) {
+    /// Waits until every scope task has ended, after the stop was called, and what they found stands in the statuses; false
+    /// when it cannot be written.
+    pub(super) async fn drained(&self) -> bool {
         self.tasks.close();
         self.tasks.wait().await;
-        loop {
-            let delivered = self.delivered.notified();
-            if self.state().undelivered.is_empty() {
-                return;
+        let told = async {
+            loop {
+                let delivered = self.delivered.notified();
+                if self.state().undelivered.is_empty() {
+                    return;
+                }
+                delivered.await;
             }
-            delivered.await;
-        }
+        };
+        tokio::time::timeout(FAREWELL, told).await.is_ok()
     }
 }

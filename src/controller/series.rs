@@ -1,12 +1,16 @@
 //! The series of each object, made at the scrape from what the watches show: they go when their object goes.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use kube::runtime::reflector::Store;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::{Guarded, context::Context};
-use crate::api::MtlsHostnameSettings;
+use crate::api::{HostnameState, MtlsHostnameSettings};
 
 /// Collects from the caches of all watches.
 pub(super) struct Series {
@@ -49,10 +53,10 @@ impl<'a> Shown<'a> {
     }
 
     /// Type and status of its conditions. Of an object that does not decode, these are known without reading them.
-    fn conditions(&self) -> Vec<(&'a str, &'a str)> {
-        let Some(object) = self.object else { return vec![("Ready", "False"), ("Stalled", "True")] };
+    fn conditions(&self) -> BTreeSet<(&'a str, &'a str)> {
+        let Some(object) = self.object else { return BTreeSet::from([("Ready", "False"), ("Stalled", "True")]) };
         let conditions = object.status.iter().flat_map(|status| &status.conditions);
-        conditions.map(|condition| (condition.type_.as_str(), condition.status.as_str())).collect()
+        conditions.map(|condition| (kind(&condition.type_), status(&condition.status))).collect()
     }
 
     /// How many of its hostnames are in each state.
@@ -60,10 +64,26 @@ impl<'a> Shown<'a> {
         let mut counts = BTreeMap::new();
         let status = self.object.and_then(|object| object.status.as_ref());
         for hostname in status.iter().flat_map(|status| &status.hostnames) {
-            *counts.entry(hostname.state.as_str()).or_default() += 1;
+            *counts.entry(state(&hostname.state)).or_default() += 1;
         }
         counts
     }
+}
+
+/// Anybody who may write a status may write anything into it: what is not known shares a label.
+const OTHER: &str = "other";
+
+fn kind(kind: &str) -> &str {
+    const KNOWN: [&str; 7] = ["Ready", "Reconciling", "Stalled", "Conflicted", "Drifted", "Suspended", "WholeList"];
+    if KNOWN.contains(&kind) { kind } else { OTHER }
+}
+
+fn status(status: &str) -> &str {
+    if ["True", "False", "Unknown"].contains(&status) { status } else { OTHER }
+}
+
+fn state(state: &HostnameState) -> &str {
+    if matches!(state, HostnameState::Other(_)) { OTHER } else { state.as_str() }
 }
 
 impl Collector for Series {

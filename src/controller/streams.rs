@@ -139,7 +139,9 @@ pub(super) fn objects(
             warn!("{}", explain(error));
         })
         .then(|event| async {
-            failpoint::reach("watch").await;
+            if let Ok(Event::Apply(object)) = &event {
+                failpoint::reach("watch of ", &object.name_any()).await;
+            }
             event
         })
         // The cache shows the objects of a new list only when the list is complete: none of them is handed on before.
@@ -153,7 +155,8 @@ pub(super) fn objects(
                 health.watch_synced(&place);
                 let objects = known.state();
                 let uids: HashSet<&str> = objects.iter().map(|object| uid(object)).collect();
-                context.scopes.forget_all_but(namespace.as_deref(), |uid| uids.contains(uid));
+                let listed = |key: &ObjectKey| known.get(&ObjectRef::new(&key.name).within(&key.namespace)).is_some();
+                context.scopes.forget_all_but(namespace.as_deref(), |uid| uids.contains(uid), listed);
                 objects
             }
             Event::Init | Event::InitApply(_) => Vec::new(),

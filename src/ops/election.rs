@@ -31,6 +31,10 @@ use crate::api::FIELD_MANAGER;
 
 /// Longest that one call may take.
 const CALL: Duration = Duration::from_secs(5);
+/// The term of the only replica: longer than any deadline.
+const UNLIMITED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest that a wait goes on without a sign of life.
+const BEAT: Duration = Duration::from_secs(20);
 /// Longest that giving the lease back may take; then it ends by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -43,6 +47,8 @@ enum Standing {
     Following,
     /// It leads, until then at least.
     Leading(Instant),
+    /// It has lost the lease. What is under way may end until then.
+    Ending(Instant),
 }
 
 /// Whether this replica may act.
@@ -56,10 +62,14 @@ impl Leadership {
         Self(None)
     }
 
-    /// Whether this replica leads.
+    /// Whether this replica may act now: its clock has the last word, in case that it was stopped for a while.
     #[must_use]
     pub fn is_leading(&self) -> bool {
-        self.0.as_ref().is_none_or(|standing| matches!(*standing.borrow(), Standing::Leading(_)))
+        let Some(standing) = &self.0 else { return true };
+        match *standing.borrow() {
+            Standing::Leading(until) | Standing::Ending(until) => Instant::now() < until,
+            Standing::Unknown | Standing::Following => false,
+        }
     }
 
     /// Waits until this replica leads, for ever if it never does.
@@ -70,17 +80,17 @@ impl Leadership {
         }
     }
 
-    /// How long this replica may act from now on, as soon as that is at least so long; `None` once it does not lead any
-    /// more. What begins within that time, and ends within it, meets nothing of another replica.
-    pub async fn term(&self, least: Duration) -> Option<Duration> {
-        let Some(mut standing) = self.0.clone() else { return Some(Duration::MAX) };
+    /// Until when this replica may act, as soon as that is at least so far away; `None` once it does not lead any more.
+    /// What begins and ends before then meets nothing of another replica.
+    pub async fn term(&self, least: Duration) -> Option<Instant> {
+        let Some(mut standing) = self.0.clone() else { return Some(Instant::now() + UNLIMITED) };
         loop {
-            let left = match *standing.borrow_and_update() {
-                Standing::Leading(until) => until.saturating_duration_since(Instant::now()),
-                Standing::Unknown | Standing::Following => return None,
+            let until = match *standing.borrow_and_update() {
+                Standing::Leading(until) => until,
+                Standing::Unknown | Standing::Following | Standing::Ending(_) => return None,
             };
-            if left >= least {
-                return Some(left);
+            if until.saturating_duration_since(Instant::now()) >= least {
+                return Some(until);
             }
             standing.changed().await.ok()?;
         }
@@ -163,9 +173,10 @@ impl Election {
     pub async fn run(mut self, release: CancellationToken) -> Result<(), Lost> {
         loop {
             self.health.beat(&Task::Lease);
-            failpoint::reach("lease").await;
+            failpoint::reach("lease", "").await;
             match self.candidate.step(Instant::now()) {
                 Step::Wait(until) => {
+                    let until = until.min(Instant::now() + BEAT);
                     tokio::select! {
                         () = sleep_until(until.into()) => {}
                         () = release.cancelled() => {
@@ -186,7 +197,6 @@ impl Election {
             Ok(lease) => {
                 self.candidate.saw(lease.as_ref().map(|lease| self.record(lease)), Instant::now());
                 self.lease = lease;
-                self.health.lease_known();
                 self.publish();
             }
             Err(why) => self.failed(&why),
@@ -202,6 +212,8 @@ impl Election {
             Some(_) => self.call(self.api.replace(&self.name, &params(), &wanted)).await,
         };
         match done {
+            // Whatever stands before the API server may answer 200 with anything else, and much of that decodes.
+            Ok(lease) if !self.is_ours(&lease) => self.failed("the answer is not the Lease that was written"),
             Ok(lease) => {
                 if self.candidate.valid_until().is_none() {
                     info!(lease = self.name, me = self.me, "leading");
@@ -240,10 +252,21 @@ impl Election {
         self.candidate.failed(pause, Instant::now());
     }
 
+    fn is_ours(&self, lease: &Lease) -> bool {
+        let record = self.record(lease);
+        record.holder.as_deref() == Some(&self.me) && !record.version.is_empty()
+    }
+
     fn publish(&mut self) {
-        self.trouble = None;
-        let standing = self.candidate.valid_until().map_or(Standing::Following, Standing::Leading);
-        self.metrics.leads(&self.name, standing != Standing::Following);
+        let leads = self.candidate.valid_until();
+        let standing = leads.map_or(Standing::Following, Standing::Leading);
+        self.metrics.leads(&self.name, leads.is_some());
+        // A lease that is free and that nobody can take is no reason to be ready.
+        let is_known = leads.is_some() || self.candidate.holder().is_some_and(|holder| !holder.is_empty());
+        if is_known {
+            self.trouble = None;
+            self.health.lease_known();
+        }
         let is_news = self.standing.send_replace(standing.clone()) != standing;
         if let Some(holder) = self.candidate.holder().filter(|_| is_news && standing == Standing::Following) {
             info!(lease = self.name, holder, "following: another replica leads");
@@ -252,7 +275,8 @@ impl Election {
 
     fn lost(&mut self) -> Lost {
         let until = self.candidate.valid_until();
-        self.publish();
+        self.metrics.leads(&self.name, false);
+        self.standing.send_replace(until.map_or(Standing::Following, Standing::Ending));
         let why = match (until, self.candidate.holder()) {
             (Some(_), _) => format!("it could not be renewed within {} s", self.timing.renew_deadline.as_secs()),
             (None, Some(other)) => format!("{other} holds it"),
@@ -261,18 +285,29 @@ impl Election {
         Lost { name: self.name.clone(), why, until }
     }
 
-    async fn give_back(mut self) {
+    async fn give_back(self) {
         if self.candidate.valid_until().is_none() {
             return;
         }
-        let Some(mut lease) = self.lease.take() else { return };
-        lease.spec.get_or_insert_default().holder_identity = None;
-        let params = params();
-        match timeout(FAREWELL, self.api.replace(&self.name, &params, &lease)).await {
-            Ok(Ok(_)) => info!(lease = self.name, "the lease is given back"),
+        let given_back = async {
+            // The answer to the last renewal may have been lost, and with it the version.
+            let release = |lease: Option<Lease>| self.release(lease);
+            match release(self.lease.clone()).await {
+                Ok(()) => Ok(()),
+                Err(_) => release(self.api.get_opt(&self.name).await?).await,
+            }
+        };
+        match timeout(FAREWELL, given_back).await {
+            Ok(Ok(())) => info!(lease = self.name, "the lease is given back"),
             Ok(Err(error)) => warn!(lease = self.name, %error, "the lease could not be given back"),
             Err(_) => warn!(lease = self.name, "the lease could not be given back: no answer"),
         }
+    }
+
+    async fn release(&self, lease: Option<Lease>) -> Result<(), kube::Error> {
+        let Some(mut lease) = lease.filter(|lease| self.is_ours(lease)) else { return Ok(()) };
+        lease.spec.get_or_insert_default().holder_identity = None;
+        self.api.replace(&self.name, &params(), &lease).await.map(drop)
     }
 
     /// What the decisions need of a Lease. One without a duration is worth as long as ours.

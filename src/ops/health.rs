@@ -28,7 +28,7 @@ impl Task {
     fn patience(&self) -> Duration {
         failpoint::patience().unwrap_or(match self {
             Self::Lease | Self::Events => Duration::from_secs(60),
-            // A watch is silent for up to 100 s, and then tries again after up to 10 s.
+            // A watch is silent for up to 100 s, and then tries again after up to 4 s.
             Self::Watch(_) => Duration::from_secs(300),
             Self::Scope(_) => Duration::from_secs(180),
         })

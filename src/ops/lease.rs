@@ -124,9 +124,9 @@ impl Candidate {
             _ => self.taken_until = None,
         }
         self.seen = record;
-        // Who waits looks twice as often as it would renew, and reads again each time.
+        // Who waits looks four times as often as it would renew, and reads again each time.
         self.stale = !self.is_free(now);
-        let look = now + self.timing.retry / 2;
+        let look = now + self.timing.retry / 4;
         self.next = if self.stale { self.taken_until.map_or(look, |end| end.min(look)) } else { now };
     }
 

@@ -59,7 +59,7 @@ pub async fn serve(
     let told = Arc::new(told);
     Ok(async move {
         loop {
-            failpoint::reach("server").await;
+            failpoint::reach("server", "").await;
             // The semaphore is never closed.
             let place = places.clone().acquire_owned().await.ok();
             let Ok((stream, _)) = listener.accept().await else {

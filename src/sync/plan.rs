@@ -55,6 +55,8 @@ pub struct Sent {
     pub flags: Flags,
     /// What the read before the write had.
     pub before: Flags,
+    /// When it was sent.
+    pub at: Instant,
     /// When it counts as lost.
     pub lost_at: Instant,
 }
@@ -79,10 +81,14 @@ pub(super) fn remote_flags(remote: &RemoteList, hostname: &Hostname) -> Flags {
 
 impl View {
     /// Takes in a list that was just read, and forgets what it settles: writes that arrived, were overtaken by somebody
-    /// else or are lost, and refusals and repairs that are old.
-    pub fn read(&mut self, remote: RemoteList, response: LastResponse, now: Instant) {
+    /// else or are lost, and refusals and repairs that are old. Returns when the newest of the writes was sent that arrived.
+    pub fn read(&mut self, remote: RemoteList, response: LastResponse, now: Instant) -> Option<Instant> {
+        let mut arrived = None;
         self.sent.retain(|hostname, sent| {
             let seen = remote_flags(&remote, hostname);
+            if seen == sent.flags && seen != sent.before {
+                arrived = arrived.max(Some(sent.at));
+            }
             seen != sent.flags && seen == sent.before && now < sent.lost_at
         });
         self.rejected.retain(|_, rejection| now.duration_since(rejection.at) < REJECTED_FOR);
@@ -93,6 +99,13 @@ impl View {
         self.problem = None;
         self.response = Some(Arc::new(response));
         self.remote = Some(remote);
+        arrived
+    }
+
+    /// A write that was sent then has arrived: what was sent before and has not arrived does not come any more. Where writes
+    /// replace the list, the later one has removed it.
+    pub fn arrived(&mut self, at: Instant) {
+        self.sent.retain(|_, sent| sent.at >= at);
     }
 
     /// Notes entries that Cloudflare accepted: they are on their way until a read shows them. `repaired` tells which of
@@ -104,7 +117,7 @@ impl View {
         response: LastResponse,
         now: Instant,
     ) {
-        self.under_way(entries, now + LOST_AFTER);
+        self.under_way(entries, now, LOST_AFTER);
         for hostname in entries.keys().filter(|hostname| repaired(hostname)) {
             self.repairs.entry(hostname.clone()).or_default().push(now);
         }
@@ -113,13 +126,14 @@ impl View {
 
     /// Notes entries whose write got no clear answer: a read must tell before they are sent again.
     pub fn doubted(&mut self, entries: &BTreeMap<Hostname, Flags>, now: Instant) {
-        self.under_way(entries, now + DOUBTED_AFTER);
+        self.under_way(entries, now, DOUBTED_AFTER);
     }
 
-    fn under_way(&mut self, entries: &BTreeMap<Hostname, Flags>, lost_at: Instant) {
+    fn under_way(&mut self, entries: &BTreeMap<Hostname, Flags>, now: Instant, lost_after: Duration) {
         let remote = self.remote.get_or_insert_default();
         for (hostname, &flags) in entries {
-            let sent = Sent { flags, before: remote_flags(remote, hostname), lost_at };
+            let before = remote_flags(remote, hostname);
+            let sent = Sent { flags, before, at: now, lost_at: now + lost_after };
             self.sent.insert(hostname.clone(), sent);
         }
     }

@@ -1,6 +1,9 @@
 //! The client of the remote API by itself: one attempt, a deadline, nothing followed, nothing carried away.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use cloudflare_mtls_operator::{
     api::{Flags, Reason, Scope},
@@ -29,6 +32,10 @@ async fn remote() -> Remote {
     Remote { cloudflare, client: Client::new(&url).unwrap(), scope: Scope::zone(&id).unwrap() }
 }
 
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 fn token() -> Credential {
     Credential::api_token(TOKEN.as_bytes()).unwrap()
 }
@@ -44,7 +51,7 @@ impl Remote {
     }
 
     async fn put(&self) -> Result<(), Failure> {
-        self.client.put(&self.scope, &token(), &one_entry(), Duration::MAX).await.map(|_| ())
+        self.client.put(&self.scope, &token(), &one_entry(), deadline()).await.map(|_| ())
     }
 }
 
@@ -86,7 +93,7 @@ async fn whether_a_write_may_have_been_carried_out_is_told() {
     remote.cloudflare.inject(Fault::code(12132));
     assert!(!remote.put().await.unwrap_err().unclear);
     remote.cloudflare.stop().await;
-    let failure = remote.client.put(&remote.scope, &token(), &one_entry(), Duration::MAX).await.unwrap_err();
+    let failure = remote.client.put(&remote.scope, &token(), &one_entry(), deadline()).await.unwrap_err();
     assert!(!failure.unclear, "nothing was sent");
     assert_eq!(failure.detail.as_deref(), Some("connection refused"));
 }

@@ -20,6 +20,7 @@ mod answers;
 mod away;
 mod conflicts;
 mod ends;
+mod leases;
 mod lists;
 mod oracle;
 mod restart;

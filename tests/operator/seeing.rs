@@ -171,11 +171,9 @@ async fn each_task_that_hangs_or_panics_is_caught_by_the_liveness_or_ends_the_pr
     let panics = |task: &str| (format!("{task}=panic"), None);
     let faults = [
         hangs("lease", "lease"),
-        hangs("watch", "watch of "),
         hangs("scope", "zones/"),
         hangs("events", "events"),
         panics("lease"),
-        panics("watch"),
         panics("scope"),
         panics("events"),
         panics("server"),
@@ -207,13 +205,21 @@ async fn each_task_that_hangs_or_panics_is_caught_by_the_liveness_or_ends_the_pr
 
 #[tokio::test]
 async fn an_object_on_which_the_operator_fails_says_so_and_its_neighbours_are_served() {
-    let world = World::with(|operator| operator.env("CFMTLS_FAILPOINTS", "reconcile of poison=panic")).await;
-    world.apply("poison", &[("poison.example.com", true)]).await;
-    let object = world.until_reason("poison", "InternalError").await;
-    assert!(condition(&object, "Stalled").is_some(), "{object:#}");
+    let failpoints = "reconcile of poison=panic,filing of late-poison=panic";
+    let mut world = World::with(move |operator| operator.env("CFMTLS_FAILPOINTS", failpoints)).await;
+    for name in ["poison", "late-poison"] {
+        world.apply(name, &[(&format!("{name}.example.com"), true)]).await;
+        let object = world.until_reason(name, "InternalError").await;
+        assert!(condition(&object, "Stalled").is_some(), "{object:#}");
+    }
     world.apply("good", &[("good.example.com", true)]).await;
     world.until_ready("good").await;
     assert_eq!(world.operator.get("/healthz").await.unwrap().0, 200);
+    let errors = "controller_runtime_reconcile_errors_total{controller=\"mtlshostnamesettings\"}";
+    assert_eq!(Scrape::of(&world.operator).await.value(errors), "2");
+    assert_eq!(world.remote.get("late-poison.example.com"), None, "nothing more is done for it: {}", world.ledger());
+    world.operator.signal("TERM").unwrap();
+    assert_eq!(world.operator.wait_exit(PATIENCE).await.unwrap(), 0, "nobody waits for its status");
     for line in world.operator.logs().unwrap().lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }

@@ -43,7 +43,7 @@ fn a_lease_is_taken_over_only_when_it_was_seen_unchanged_for_its_whole_duration(
     candidate.saw(Some(record("2", Some("other"))), start + seconds(10));
     assert_eq!(candidate.step(start + seconds(16)), Step::Read, "what was seen may be old");
     candidate.saw(Some(record("2", Some("other"))), start + seconds(24));
-    assert_eq!(candidate.step(start + seconds(24)), Step::Wait(start + seconds(25)), "the moment in which it ends");
+    assert_eq!(candidate.step(start + seconds(24)), Step::Wait(start + Duration::from_millis(24_500)));
     assert_eq!(candidate.step(start + seconds(25)), Step::Read);
     candidate.saw(Some(record("2", Some("other"))), start + seconds(25));
     assert_eq!(candidate.step(start + seconds(25)), Step::Replace("2".to_owned()));

@@ -69,6 +69,24 @@ fn a_doubted_entry_is_sent_again_after_ten_seconds_without_a_trace() {
 }
 
 #[test]
+fn an_entry_that_a_later_write_has_overtaken_is_sent_again() {
+    let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+    let wish = wish("w", &["a.example.com", "b.example.com"], &[], 1);
+    let mut view = view(OFF, now);
+    let entries = planned(&wish, &view);
+    let only =
+        |name: &str| entries.iter().filter(|(key, _)| key.as_str() == name).map(|(k, f)| (k.clone(), *f)).collect();
+    view.accepted(&only("a.example.com"), |_| false, response(), now);
+    view.accepted(&only("b.example.com"), |_| false, response(), later);
+    // Under replace the second one has removed the first one.
+    let arrived = view.read(RemoteList::from([("b.example.com".to_owned(), ON)]), response(), later);
+    assert_eq!(arrived, Some(later));
+    assert!(planned(&wish, &view).is_empty(), "it may be slow");
+    view.arrived(later);
+    assert_eq!(planned(&wish, &view), only("a.example.com"));
+}
+
+#[test]
 fn an_entry_that_somebody_changed_to_something_else_meanwhile_is_sent_again() {
     let now = Instant::now();
     let wish = wish("w", &["a.example.com"], &[], 1);

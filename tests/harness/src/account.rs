@@ -3,7 +3,7 @@
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -149,4 +149,23 @@ pub(crate) async fn token(client: &kube::Client, account: &str) -> Result<String
         .context(format!("asking for a token of ServiceAccount {OPERATOR}/{account}"))?;
     let token = answer.status.and_then(|status| status.token);
     token.ok_or_else(|| Error::new("the API server answered without a token"))
+}
+
+/// Grants an account, in a namespace, what the operator's own role grants about leases in the operator's namespace.
+pub(crate) async fn may_lease(client: &kube::Client, namespace: &str, account: &str) -> Result<()> {
+    let own: Api<Role> = Api::namespaced(client.clone(), OPERATOR);
+    let rules = own.get(OPERATOR).await.context("the operator's role for leases")?.rules;
+    let role: Role = serde_json::from_value(json!({"metadata": {"name": account}, "rules": rules}))?;
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": account},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": OPERATOR}],
+    }))?;
+    let there = |done: Result<(), kube::Error>| match done {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        done => done.context("a role for leases"),
+    };
+    let bindings = Api::namespaced(client.clone(), namespace);
+    there(Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &role).await.map(drop))?;
+    there(bindings.create(&PostParams::default(), &binding).await.map(drop))
 }

@@ -25,6 +25,8 @@ pub struct Builder<'a> {
     account: String,
     cloudflare: Option<String>,
     leader_elect: bool,
+    lease_here: bool,
+    namespace: Option<String>,
     listen: &'static str,
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
@@ -33,7 +35,8 @@ pub struct Builder<'a> {
 impl Builder<'_> {
     /// Watch this namespace; may be said more than once. All namespaces otherwise.
     #[must_use]
-    pub fn watch_namespace(self, namespace: &str) -> Self {
+    pub fn watch_namespace(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
         self.arg(format!("--watch-namespace={namespace}"))
     }
 
@@ -64,6 +67,13 @@ impl Builder<'_> {
     pub fn leader_elect(mut self) -> Self {
         self.leader_elect = true;
         self
+    }
+
+    /// The same with the Lease in the namespace that it watches, where nobody else takes part.
+    #[must_use]
+    pub fn leader_elect_here(mut self) -> Self {
+        self.lease_here = true;
+        self.leader_elect()
     }
 
     /// Listen on every address of the machine, as in a pod, and not on loopback alone.
@@ -100,6 +110,10 @@ impl Builder<'_> {
         let token = account::token(&self.control_plane.client().await?, &self.account).await?;
         std::fs::write(&token_file, token).context(token_file.display())?;
         write_kubeconfig(&kubeconfig, &self.api_server, &self.ca, &json!({"tokenFile": token_file}), OPERATOR)?;
+        let lease = self.namespace.as_ref().filter(|_| self.lease_here);
+        if let Some(namespace) = lease {
+            account::may_lease(&self.control_plane.client().await?, namespace, &self.account).await?;
+        }
         let port = free_port()?;
         let process = Guarded::spawn(&dir.join("log"), |command| {
             command.arg(&self.program).arg("run");
@@ -109,6 +123,7 @@ impl Builder<'_> {
             command
                 .arg(format!("--http-bind={}:{port}", self.listen))
                 .arg(format!("--leader-elect={}", self.leader_elect))
+                .args(lease.map(|namespace| format!("--lease-namespace={namespace}")))
                 .args(&self.arguments)
                 .env_clear()
                 // Where a coverage build writes what it measured.
@@ -169,6 +184,8 @@ impl Operator {
             account: OPERATOR.to_owned(),
             cloudflare: None,
             leader_elect: false,
+            lease_here: false,
+            namespace: None,
             listen: "127.0.0.1",
             environment: BTreeMap::new(),
             arguments: Vec::new(),

@@ -1,6 +1,6 @@
 //! The operator is asked to end while any one of its requests is under way.
 
-use super::{Cluster, STATUS};
+use super::{Cluster, STATUS, leases::electing};
 use harness::{
     api_proxy::{self, Effect},
     cloudflare,
@@ -25,7 +25,8 @@ async fn ends_well(
     eventually(PATIENCE, format!("draining with {what} under way"), draining).await.unwrap();
     release();
     let status = cluster.world.operator.wait_exit(PATIENCE).await.unwrap();
-    assert_eq!(status, 0, "{what}: {}", cluster.operator.logs().unwrap());
+    let logs = cluster.operator.logs().unwrap();
+    assert!(status == 0 && logs.contains("the lease is given back"), "{what}: {status} {logs}");
     // What was written stands in the status; and nothing is claimed that was not.
     let object = cluster.fixture.get("one").await.unwrap().unwrap();
     let is_written = cluster.remote.get("one.example.com").is_some();
@@ -37,13 +38,13 @@ async fn ends_well(
 }
 
 async fn at_kubernetes(what: &str, verb: &str, resource: &str) {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::with(electing).await;
     let held = cluster.proxy.inject(api_proxy::Fault::from(Effect::Hold).on(verb).of(resource));
     ends_well(what, cluster, held.until_met(1, PATIENCE), || held.release()).await;
 }
 
 async fn at_cloudflare(what: &str, fault: cloudflare::Fault) {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::with(electing).await;
     let held = cluster.cloudflare.inject(fault);
     ends_well(what, cluster, held.until_met(1, PATIENCE), || held.release()).await;
 }
@@ -55,6 +56,7 @@ async fn asked_to_end_at_any_moment_it_ends_well_and_says_what_it_has_done() {
         at_kubernetes("the read of the Secret", "get", "secrets"),
         at_kubernetes("the write of the status", "patch", STATUS),
         at_kubernetes("the write of the event", "create", "events"),
+        at_kubernetes("a renewal of the lease", "update", "leases"),
         at_cloudflare("the first read of the list", held().on("GET")),
         at_cloudflare("the write of the list", held().on("PUT")),
         at_cloudflare("the read that proves it", held().on("GET").after_passing(1)),
