@@ -99,6 +99,14 @@ async fn whether_a_write_may_have_been_carried_out_is_told() {
 }
 
 #[tokio::test]
+async fn a_write_whose_time_is_over_is_not_sent() {
+    let remote = remote().await;
+    let over = remote.client.put(&remote.scope, &token(), &one_entry(), Instant::now()).await.unwrap_err();
+    assert_eq!(over.refusal.reason, Reason::ConnectionFailed);
+    assert!(remote.cloudflare.ledger().is_empty(), "{}", remote.cloudflare.ledger());
+}
+
+#[tokio::test]
 async fn an_endless_answer_is_cut_at_one_mebibyte() {
     let remote = remote().await;
     remote.cloudflare.inject(Effect::Huge { bytes: 1 << 33 });

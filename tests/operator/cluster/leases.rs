@@ -36,6 +36,9 @@ async fn whatever_comes_instead_of_an_answer_about_the_lease_its_holder_keeps_it
         let renewed =
             || cluster.proxy.ledger().since(mark).of("update", "leases").filtered(|write| write.status == Some(200));
         cluster.proxy.until("a renewal", PATIENCE, || !renewed().is_empty()).await.unwrap();
+        // Whoever did not understand an answer reads first: the version that it knew may be gone.
+        let reads = cluster.proxy.ledger().since(mark).of("get", "leases");
+        assert!(!reads.is_empty(), "{}", cluster.proxy.ledger().since(mark));
     }
     let (_, metrics) = cluster.operator.get("/metrics").await.unwrap();
     assert!(metrics.contains("leader_election_master_status{name=\"cloudflare-mtls-operator\"} 1"), "{metrics}");
