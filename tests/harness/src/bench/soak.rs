@@ -24,7 +24,8 @@ const CHANGES: u64 = 10;
 /// Between two faults, and between two samples.
 const FAULTS: Duration = Duration::from_secs(7);
 const SAMPLES: Duration = Duration::from_secs(5);
-/// What the end may have more than the beginning, when the first tenth of the time, in which caches fill, is left out.
+/// What the end may have more than the beginning, when the first three tenths of the time, in which the allocator's and
+/// other caches fill, are left out.
 const GROWTH: f64 = 0.10;
 
 /// Arguments of `harness soak`.
@@ -196,10 +197,10 @@ impl Sample {
     }
 }
 
-/// Compares the second tenth of the time with the last one.
+/// Compares the fourth tenth of the time with the last one.
 fn verdict(samples: &[Sample]) -> Result<String> {
     let tenth = samples.len() / 10;
-    let (begin, end) = match (samples.get(tenth..2 * tenth), samples.get(samples.len() - tenth..)) {
+    let (begin, end) = match (samples.get(3 * tenth..4 * tenth), samples.get(samples.len() - tenth..)) {
         (Some(begin), Some(end)) if tenth > 0 => (begin, end),
         _ => return Err(Error::new("too few samples")),
     };
@@ -212,7 +213,7 @@ fn verdict(samples: &[Sample]) -> Result<String> {
     ];
     for (what, value) in values {
         let (before, after) = (median(begin, value), median(end, value));
-        lines.push(format!("{what}: {before:.1} in the second tenth of the time, {after:.1} in the last"));
+        lines.push(format!("{what}: {before:.1} in the fourth tenth of the time, {after:.1} in the last"));
         if after > before * (1.0 + GROWTH) {
             grown.push(what);
         }
