@@ -200,6 +200,7 @@ fn mask_pieces(secret: &str, text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice, reason = "the credentials here are ASCII")]
 mod tests {
     use super::*;
 

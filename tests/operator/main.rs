@@ -1,7 +1,8 @@
 //! The operator, driven from outside: a real API server, an emulated Cloudflare, the program as its own process.
 
 // A failed expectation is how a test fails; the helpers here are tests too, though not marked as such.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+#![allow(missing_docs)]
 #![allow(clippy::print_stdout, reason = "what was measured, for who runs a test with --nocapture")]
 
 // Tests begin in the order of their names. `busy`, `calm` and `cluster::away` have one each that takes three minutes,

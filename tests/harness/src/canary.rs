@@ -180,6 +180,7 @@ pub fn complaint(place: &str, text: Result<impl AsRef<[u8]>>) -> Option<String> 
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice, reason = "the credentials here are ASCII")]
 mod tests {
     use super::*;
 

@@ -171,7 +171,9 @@ async fn the_past_can_be_shown_and_the_port_shut() -> Result<()> {
     assert!(tokio::time::timeout(PATIENCE, through.list()).await?.is_err());
     proxy.open_port();
     proxy
-        .until("the port is open", PATIENCE, || std::net::TcpStream::connect(&proxy.url()["https://".len()..]).is_ok())
+        .until("the port is open", PATIENCE, || {
+            std::net::TcpStream::connect(proxy.url().trim_start_matches("https://")).is_ok()
+        })
         .await?;
     assert_eq!(through.count().await?, 2);
     proxy.fall_silent();
