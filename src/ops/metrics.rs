@@ -83,7 +83,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_time: Family<MethodLabels, Histogram, fn() -> Histogram>,
     codes: Family<CodeLabels, Counter>,
-    ratelimit_remaining: Gauge<i64, AtomicI64>,
+    /// Without labels; there is none before Cloudflare has said something.
+    ratelimit_remaining: Family<[(&'static str, &'static str); 0], Gauge>,
     batches: Histogram,
     tasks: Gauge<i64, AtomicI64>,
     /// Hostnames found other than they were left.
@@ -113,7 +114,7 @@ impl Default for Metrics {
             requests: Family::default(),
             request_time: Family::new_with_constructor(seconds),
             codes: Family::default(),
-            ratelimit_remaining: Gauge::default(),
+            ratelimit_remaining: Family::default(),
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             tasks: Gauge::default(),
             drift_detected: Counter::default(),
@@ -236,7 +237,7 @@ impl Metrics {
 
     /// What Cloudflare says is left of its limit.
     pub fn ratelimit_remaining(&self, remaining: u64) {
-        self.ratelimit_remaining.set(i64::try_from(remaining).unwrap_or(i64::MAX));
+        self.ratelimit_remaining.get_or_create(&[]).set(i64::try_from(remaining).unwrap_or(i64::MAX));
     }
 
     /// A write with so many entries is sent.

@@ -72,6 +72,8 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 #[tokio::test]
 async fn the_metrics_are_those_that_are_documented_and_go_with_their_object() {
     let world = World::with(electing).await;
+    let unknown = Scrape::of(&world.operator).await;
+    assert!(!unknown.metrics().contains_key("cfmtls_ratelimit_remaining"), "nobody has said yet what is left");
     let limit = world.cloudflare.inject(Fault::from(Effect::Html520).on("GET"));
     world.apply("one", &[("one.example.com", true), ("two.example.com", true)]).await;
     limit.until_met(1, PATIENCE).await.unwrap();
