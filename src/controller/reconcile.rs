@@ -90,13 +90,8 @@ pub(super) async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Re
 async fn failed(object: &Guarded, context: &Context) -> Result<Action, Error> {
     if let Ok(object) = &object.0 {
         // Nothing is done for it any more, and nobody waits for its status.
-        context.scopes.forget(object.metadata.uid.as_deref().unwrap_or_default());
-        let subject = Subject {
-            key: ObjectKey { namespace: namespace(object), name: name(object) },
-            uid: object.metadata.uid.as_deref().unwrap_or_default(),
-            resource_version: object.metadata.resource_version.as_deref().unwrap_or_default(),
-            status: object.status.clone().unwrap_or_default(),
-        };
+        let subject = subject(object);
+        context.scopes.forget(subject.uid);
         let generation = object.metadata.generation.unwrap_or_default();
         let report = Arc::new(sync::internal_error(generation, &subject.status));
         let written = timeout(DEADLINE, report::write(context, &subject, &report)).await;
@@ -123,15 +118,18 @@ fn name(object: &impl ResourceExt) -> String {
     object.name_any()
 }
 
-async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<Action, Error> {
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let subject = Subject {
+fn subject(object: &MtlsHostnameSettings) -> Subject<'_> {
+    Subject {
         key: ObjectKey { namespace: namespace(object), name: name(object) },
-        uid,
+        uid: object.metadata.uid.as_deref().unwrap_or_default(),
         resource_version: object.metadata.resource_version.as_deref().unwrap_or_default(),
         status: object.status.clone().unwrap_or_default(),
-    };
-    let version = subject.resource_version;
+    }
+}
+
+async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<Action, Error> {
+    let subject = subject(object);
+    let (uid, version) = (subject.uid, subject.resource_version);
     let status = context.scopes.newer_status(uid, version).unwrap_or_else(|| subject.status.clone());
     let leaving = object.metadata.deletion_timestamp.is_some();
     if leaving && !finalizer::is_set(object) {

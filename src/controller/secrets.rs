@@ -50,7 +50,8 @@ pub struct SecretData {
 }
 
 impl SecretData {
-    /// Reads a Secret's JSON; `None` when it is none, whatever else it may be. There is no error, since serde's would quote what it stumbled over.
+    /// Reads a Secret's JSON; `None` when it is none, whatever else it may be. There is no error, since serde's would quote
+    /// what it stumbled over.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok().filter(|secret: &Self| secret.kind == "Secret")

@@ -101,18 +101,14 @@ impl ScopeTask {
                 self.busy.failures = 0;
                 self.busy.until = None;
                 let (owners, wishes) = (&self.owners, &self.wishes);
-                let repaired = |hostname: &Hostname| {
-                    let owner = owners.get(hostname).and_then(|owner| wishes.get(&owner.uid));
-                    owner.is_some_and(|wish| wish.is_settled(hostname))
-                };
+                let wish = |hostname: &Hostname| owners.get(hostname).and_then(|owner| wishes.get(&owner.uid));
+                let repaired = |hostname: &Hostname| wish(hostname).is_some_and(|wish| wish.is_settled(hostname));
                 let drifted: Vec<&Hostname> = batch.keys().filter(|hostname| repaired(hostname)).collect();
                 let metrics = &self.context.metrics;
                 metrics.drift_corrected.inc_by(count(drifted.len()));
                 // Those that a status has told of were counted then.
-                let untold = drifted.iter().filter(|hostname| {
-                    let owner = owners.get(**hostname).and_then(|owner| wishes.get(&owner.uid));
-                    owner.is_some_and(|wish| !wish.is_drifted(hostname))
-                });
+                let is_untold = |hostname: &Hostname| wish(hostname).is_some_and(|wish| !wish.is_drifted(hostname));
+                let untold = drifted.iter().filter(|hostname| is_untold(hostname));
                 metrics.drift_detected.inc_by(count(untold.count()));
                 let group = self.groups.entry(at.clone()).or_default();
                 // The looks at this write begin anew, so that the parts of a halved batch don't wait longer and longer.

@@ -291,10 +291,9 @@ impl Election {
         }
         let given_back = async {
             // The answer to the last renewal may have been lost, and with it the version.
-            let release = |lease: Option<Lease>| self.release(lease);
-            match release(self.lease.clone()).await {
+            match self.release(self.lease.clone()).await {
                 Ok(()) => Ok(()),
-                Err(_) => release(self.api.get_opt(&self.name).await?).await,
+                Err(_) => self.release(self.api.get_opt(&self.name).await?).await,
             }
         };
         match timeout(FAREWELL, given_back).await {
