@@ -8,6 +8,8 @@ TOOLS_GO     ?= go
 
 KUBERNETES_VERSION := $(shell sed -n 's,^require k8s.io/kubernetes ,,p' $(TOOLS_SOURCE)/kubernetes/go.mod)
 ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' $(TOOLS_SOURCE)/etcd/go.mod)
+HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SOURCE)/helm3/go.mod)
+HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 
 # Without a stamp the programs call themselves v0.0.0, and Helm's `kubeVersion` checks and `kubectl version` believe it.
@@ -51,6 +53,19 @@ $(TOOLS_DIR)/kubectl: $(kubernetes_module) | $(TOOLS_DIR)/kube-apiserver
 $(TOOLS_DIR)/kube-controller-manager: $(kubernetes_module)
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-controller-manager,$(KUBERNETES_VERSION),about $(if $(KUBEBUILDER_ASSETS),5 minutes,1 minute),$(kubernetes_stamp))
 
+$(TOOLS_DIR)/helm4: $(TOOLS_SOURCE)/helm4/go.mod $(TOOLS_SOURCE)/helm4/go.sum
+	$(call go_tool,helm4,helm.sh/helm/v4/cmd/helm,$(HELM4_VERSION),about 3 minutes,-X helm.sh/helm/v4/internal/version.version=$(HELM4_VERSION))
+
+$(TOOLS_DIR)/helm3: $(TOOLS_SOURCE)/helm3/go.mod $(TOOLS_SOURCE)/helm3/go.sum | $(TOOLS_DIR)/helm4
+	$(call go_tool,helm3,helm.sh/helm/v3/cmd/helm,$(HELM3_VERSION),about 1 minute,-X helm.sh/helm/v3/internal/version.version=$(HELM3_VERSION))
+
+# Not among the tools of the suite: `make e2e` alone needs them.
+$(TOOLS_DIR)/kubelet: $(kubernetes_module)
+	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kubelet,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
+
+$(TOOLS_DIR)/kube-scheduler: $(kubernetes_module) | $(TOOLS_DIR)/kubelet
+	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-scheduler,$(KUBERNETES_VERSION),a quarter of a minute,$(kubernetes_stamp))
+
 # Not among the tools of the suite: `make metrics` alone needs it.
 $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
 	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
@@ -58,9 +73,10 @@ $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometh
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
 cluster:
-tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager)
+tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3
 else
 cluster: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/kube-controller-manager: | $(TOOLS_DIR)/kubectl
-tools: cluster $(TOOLS_DIR)/kube-controller-manager ## Build etcd, kube-apiserver, kubectl and kube-controller-manager for the tests
+$(TOOLS_DIR)/helm4: | $(TOOLS_DIR)/kubectl
+tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
 endif
