@@ -9,6 +9,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
+pub mod helm;
 pub mod hosts;
 pub mod kubectl;
 pub mod operator;
