@@ -1,13 +1,41 @@
-//! The real Helm, 3 or 4, with a home of its own: neither reads nor writes anything of the person who runs it.
+//! The real Helm, 3 and 4, for whatever is done with a chart.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
-
-use crate::error::{Context as _, Error, Result};
+use crate::command;
+use crate::error::Result;
 use crate::tools;
+
+/// A Helm that people use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Helm 3, which applies by patches of its own.
+    Three,
+    /// Helm 4, which applies server-side and waits for custom resources too.
+    Four,
+}
+
+impl Version {
+    /// Both of them.
+    pub const EVERY: [Self; 2] = [Self::Three, Self::Four];
+
+    /// Its name among the tools.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Three => "helm3",
+            Self::Four => "helm4",
+        }
+    }
+}
+
+impl Display for Version {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.program())
+    }
+}
 
 /// The chart of this repository.
 #[must_use]
@@ -15,46 +43,47 @@ pub fn chart() -> PathBuf {
     tools::workspace().join("charts/cloudflare-mtls-operator")
 }
 
-/// Helm of one major version with one identity.
+/// Helm with one identity, or with none for what needs no cluster.
 #[derive(Clone, Debug)]
 pub struct Helm {
-    program: &'static str,
+    version: Version,
     kubeconfig: PathBuf,
+    deadline: Duration,
 }
 
 impl Helm {
-    /// Helm 3 as the user of this kubeconfig.
-    pub fn three(kubeconfig: impl Into<PathBuf>) -> Self {
-        Self { program: "helm3", kubeconfig: kubeconfig.into() }
+    /// Helm as the user of this kubeconfig; a call may take a minute.
+    pub fn new(version: Version, kubeconfig: impl Into<PathBuf>) -> Self {
+        Self { version, kubeconfig: kubeconfig.into(), deadline: Duration::from_secs(60) }
     }
 
-    /// Helm 4 as the user of this kubeconfig.
-    pub fn four(kubeconfig: impl Into<PathBuf>) -> Self {
-        Self { program: "helm4", kubeconfig: kubeconfig.into() }
+    /// Helm without a cluster: it renders, checks and packages.
+    #[must_use]
+    pub fn offline(version: Version) -> Self {
+        Self::new(version, tools::workspace().join("target/tmp/no-cluster"))
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Runs Helm and returns what it printed.
     ///
     /// # Errors
-    /// When Helm is missing, fails (its standard error is in the message) or takes more than two minutes.
+    /// When Helm is missing, fails (its standard error is in the message) or takes too long.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
-        let what = format!("{} {}", self.program, arguments.join(" "));
-        let home = self.kubeconfig.parent().unwrap_or(Path::new(".")).join(self.program);
-        let output = Command::new(tools::tool(self.program)?)
-            .args(arguments)
-            .current_dir(tools::workspace())
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HELM_CACHE_HOME", home.join("cache"))
-            .env("HELM_CONFIG_HOME", home.join("config"))
-            .env("HELM_DATA_HOME", home.join("data"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(Duration::from_secs(120), output).await.context(&what)?.context(&what)?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        Err(Error::new(format!("{what}: {}\n{stdout}{stderr}", output.status)))
+        // Nothing of the person who runs the tests: no plugins, no repositories, no cache of another API server.
+        let home = self.kubeconfig.parent().unwrap_or(Path::new("."));
+        let environment = [
+            ("KUBECONFIG", self.kubeconfig.clone()),
+            ("KUBECACHEDIR", home.join("helm-kube-cache")),
+            ("HELM_CACHE_HOME", home.join("helm-cache")),
+            ("HELM_CONFIG_HOME", home.join("helm-config")),
+            ("HELM_DATA_HOME", home.join("helm-data")),
+        ];
+        let program = tools::tool(self.version.program())?;
+        command::run(&program, arguments, &environment, "", self.deadline).await
     }
 }

@@ -16,6 +16,7 @@ pub mod operator;
 pub mod tools;
 
 mod authority;
+mod command;
 mod error;
 mod gate;
 

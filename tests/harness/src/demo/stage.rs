@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::cloudflare::{Exchange, Ledger, Setting};
 use crate::error::{Context as _, Error, Result};
-use crate::helm::Helm;
+use crate::helm::{Helm, Version};
 use crate::kubectl::Kubectl;
 use crate::tools;
 
@@ -95,7 +95,7 @@ impl Stage {
     /// Shows a Helm command, runs it and shows what it printed.
     pub(super) async fn helm(&self, arguments: &[&str]) -> Result<()> {
         self.command(&shell_line("helm", arguments))?;
-        let printed = Helm::four(&self.kubeconfig).run(arguments).await?;
+        let printed = Helm::new(Version::Four, &self.kubeconfig).run(arguments).await?;
         self.output(printed.trim_end())
     }
 
