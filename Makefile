@@ -79,6 +79,10 @@ crds: ## Generate crds/, and the chart's copy, from the types
 	mv crds/mtlshostnamesettings.yaml.new crds/mtlshostnamesettings.yaml
 	cp crds/mtlshostnamesettings.yaml $(CHART)/files/crd.yaml
 
+.PHONY: reference
+reference: ## Generate the tables of docs/reference.md from the CRD
+	BLESS=1 $(CARGO) test --quiet --locked --test install reference::
+
 .PHONY: manifests
 manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifests, from the chart
 	@deploy/render > deploy/install.yaml.new
