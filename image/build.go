@@ -5,9 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -17,19 +15,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
-
-const (
-	program = "cloudflare-mtls-operator"
-	user    = "65532:65532"
-	caPath  = "/etc/ssl/certs/ca-certificates.crt"
-)
-
-// A File of the image, owned by root, so that the operator cannot change it.
-type File struct {
-	path    string // from the root
-	mode    int64
-	content []byte
-}
 
 func build(a About) error {
 	all := v1.ImageIndex(mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
@@ -65,28 +50,13 @@ func labels(a About) map[string]string {
 	}
 }
 
-func created(a About) time.Time {
-	return time.Unix(a.created, 0).UTC()
-}
-
 func image(a About, platform string) (v1.Image, error) {
-	binary, err := os.ReadFile(a.binary(platform))
+	contents, err := contents(a, platform)
 	if err != nil {
 		return nil, err
 	}
-	texts, err := licences(a)
-	if err != nil {
-		return nil, err
-	}
-	// What seldom changes comes first: an upgrade then only fetches the program.
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	for _, step := range []struct {
-		what  string
-		files []File
-	}{
-		{"CA bundle and licences", append([]File{{caPath, 0o644, roots()}}, texts...)},
-		{"operator", []File{{"/" + program, 0o755, binary}}},
-	} {
+	for _, step := range contents {
 		layer, err := layer(step.files, created(a))
 		if err != nil {
 			return nil, err
@@ -110,18 +80,6 @@ func image(a About, platform string) (v1.Image, error) {
 	return mutate.ConfigFile(img, config)
 }
 
-func licences(a About) ([]File, error) {
-	var files []File
-	for _, name := range []string{"LICENSE"} {
-		text, err := os.ReadFile(filepath.Join(a.source, name))
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, File{"/licenses/" + name, 0o644, text})
-	}
-	return files, nil
-}
-
 // A layer with these files and their folders, the same bytes each time.
 func layer(files []File, at time.Time) (v1.Layer, error) {
 	var content bytes.Buffer
@@ -139,7 +97,7 @@ func layer(files []File, at time.Time) (v1.Layer, error) {
 				return nil, err
 			}
 		}
-		if err := writeEntry(to, file.path[1:], file.mode, at, file.content); err != nil {
+		if err := writeEntry(to, file.path[1:], int64(file.mode), at, file.content); err != nil {
 			return nil, err
 		}
 	}

@@ -26,7 +26,8 @@ const (
 var wanted = map[string]int64{
 	"/" + program: 0o755,
 	"/etc":        0o755, "/etc/ssl": 0o755, "/etc/ssl/certs": 0o755, caPath: 0o644,
-	"/licenses": 0o755, "/licenses/LICENSE": 0o644,
+	"/licenses": 0o755, "/licenses/LICENSE": 0o644, "/licenses/crates.txt": 0o644, "/licenses/musl.txt": 0o644,
+	"/licenses/rust-standard-library.html": 0o644,
 }
 
 // Faults gathers all that is wrong, so that one run tells everything.

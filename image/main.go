@@ -1,18 +1,19 @@
 // Command image writes the operator's image as OCI archives, without a daemon, and checks what it wrote.
-// `make image` calls it; the Dockerfile takes the CA bundle from it, so that both images hold the same roots.
+// `make image` calls it; the Dockerfile takes its files from it, so that both images hold the same.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
 const usage = `usage:
   image build   write the archives, one per platform and one for all
   image check   look into the archives that build wrote, and fail when anything is not as it should be
-  image roots   print the CA bundle
+  image rootfs  write what the image of one platform holds into the folder rootfs, for a Dockerfile
 `
 
 func main() {
@@ -31,9 +32,9 @@ func run(args []string) error {
 		return build(about(command, rest))
 	case "check":
 		return check(about(command, rest))
-	case "roots":
-		_, err := os.Stdout.Write(roots())
-		return err
+	case "rootfs":
+		a := about(command, rest)
+		return rootfs(a, a.platforms[0], filepath.Join(a.out, "rootfs"))
 	default:
 		return fmt.Errorf("no such command: %q\n%s", command, usage)
 	}
