@@ -66,6 +66,11 @@ $(TOOLS_DIR)/kubelet: $(kubernetes_module)
 $(TOOLS_DIR)/kube-scheduler: $(kubernetes_module) | $(TOOLS_DIR)/kubelet
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-scheduler,$(KUBERNETES_VERSION),a quarter of a minute,$(kubernetes_stamp))
 
+# The program that holds a pod's namespaces, as Kubernetes has it in its own image.
+$(TOOLS_DIR)/pause: $(kubernetes_module)
+	@mkdir -p $(TOOLS_DIR) && cd $(TOOLS_SOURCE)/kubernetes && $(TOOLS_GO) mod download k8s.io/kubernetes && \
+	$(CC) -Os -static -s -o $(abspath $@) "$$($(TOOLS_GO) list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c"
+
 # Not among the tools of the suite: `make metrics` alone needs it.
 $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
 	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
