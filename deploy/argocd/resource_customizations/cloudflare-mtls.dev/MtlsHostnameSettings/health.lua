@@ -24,10 +24,7 @@ if ready == nil or obj.status.observedGeneration ~= obj.metadata.generation then
   return { status = "Progressing", message = "Waiting for the operator to look at this generation" }
 end
 
--- `Stalled`, `Reconciling` and `Suspended` are there only while they are true.
-if conditions["Stalled"] ~= nil then
-  return health("Degraded", conditions["Stalled"])
-end
+-- `Reconciling` and `Suspended` are there only while they are true.
 if conditions["Reconciling"] ~= nil then
   return health("Progressing", conditions["Reconciling"])
 end
@@ -37,5 +34,5 @@ end
 if ready.status == "True" then
   return health("Healthy", ready)
 end
--- Drift that `Warn` and `Observe` leave alone: nobody is at work on it.
+-- `Stalled`, or drift that `Warn` and `Observe` leave alone: nobody is at work on it.
 return health("Degraded", ready)
