@@ -71,10 +71,18 @@ metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at 
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test operator -- --ignored promtool
 
+CHART := charts/cloudflare-mtls-operator
+
 .PHONY: crds
-crds: ## Generate crds/ from the types
+crds: ## Generate crds/, and the chart's copy, from the types
 	$(CARGO) run --quiet --locked -- crd > crds/mtlshostnamesettings.yaml.new
 	mv crds/mtlshostnamesettings.yaml.new crds/mtlshostnamesettings.yaml
+	cp crds/mtlshostnamesettings.yaml $(CHART)/files/crd.yaml
+
+.PHONY: manifests
+manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifests, from the chart
+	@deploy/render > deploy/install.yaml.new
+	mv deploy/install.yaml.new deploy/install.yaml
 
 .PHONY: audit
 audit: ## Check licences, sources, bans and advisories of all dependencies
