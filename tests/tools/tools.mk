@@ -12,6 +12,7 @@ HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SO
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
+FLUX_SOURCE_VERSION := $(shell sed -n 's,^require github.com/fluxcd/source-controller ,,p' $(TOOLS_SOURCE)/flux-crds/go.mod)
 SOPS_VERSION       := $(shell sed -n 's,^\tgithub.com/getsops/sops/v3 ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 AGE_VERSION        := $(shell sed -n 's,^\tfilippo.io/age ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 
@@ -93,6 +94,14 @@ $(TOOLS_DIR)/sops: $(flux_module) | $(TOOLS_DIR)/kustomize-controller
 
 $(TOOLS_DIR)/age-keygen: $(flux_module) | $(TOOLS_DIR)/sops
 	$(call go_tool,kustomize-controller,filippo.io/age/cmd/age-keygen,$(AGE_VERSION),seconds)
+
+# The definitions of Flux's kinds, as they lie in its modules.
+$(TOOLS_DIR)/flux-crds.yaml: $(flux_module) $(wildcard $(TOOLS_SOURCE)/flux-crds/*)
+	@mkdir -p $(@D)
+	@module() { (cd "$(TOOLS_SOURCE)/$$1" && GOWORK=off $(TOOLS_GO) mod download -json "$$2@$$3" | sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p'); }; \
+	kustomize=$$(module kustomize-controller github.com/fluxcd/kustomize-controller $(FLUX_VERSION)) && \
+	source=$$(module flux-crds github.com/fluxcd/source-controller $(FLUX_SOURCE_VERSION)) && \
+	cat "$$kustomize"/config/crd/bases/*.yaml "$$source"/config/crd/bases/*.yaml > $@.new && mv $@.new $@ && echo "took $(@F)"
 
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
