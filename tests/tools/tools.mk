@@ -10,6 +10,8 @@ KUBERNETES_VERSION := $(shell sed -n 's,^require k8s.io/kubernetes ,,p' $(TOOLS_
 ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' $(TOOLS_SOURCE)/etcd/go.mod)
 HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SOURCE)/helm3/go.mod)
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
+HELM_DOCS_VERSION  := $(shell sed -n 's,^require github.com/norwoodj/helm-docs ,,p' $(TOOLS_SOURCE)/helm-docs/go.mod)
+HELM_UNITTEST_VERSION := $(shell sed -n 's,^require github.com/helm-unittest/helm-unittest ,,p' $(TOOLS_SOURCE)/helm-unittest/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 
 # Without a stamp the programs call themselves v0.0.0, and Helm's `kubeVersion` checks and `kubectl version` believe it.
@@ -59,6 +61,12 @@ $(TOOLS_DIR)/helm4: $(TOOLS_SOURCE)/helm4/go.mod $(TOOLS_SOURCE)/helm4/go.sum
 $(TOOLS_DIR)/helm3: $(TOOLS_SOURCE)/helm3/go.mod $(TOOLS_SOURCE)/helm3/go.sum | $(TOOLS_DIR)/helm4
 	$(call go_tool,helm3,helm.sh/helm/v3/cmd/helm,$(HELM3_VERSION),about 1 minute,-X helm.sh/helm/v3/internal/version.version=$(HELM3_VERSION))
 
+$(TOOLS_DIR)/helm-docs: $(TOOLS_SOURCE)/helm-docs/go.mod $(TOOLS_SOURCE)/helm-docs/go.sum | $(TOOLS_DIR)/helm3
+	$(call go_tool,helm-docs,github.com/norwoodj/helm-docs/cmd/helm-docs,$(HELM_DOCS_VERSION),half a minute,-X main.version=$(HELM_DOCS_VERSION))
+
+$(TOOLS_DIR)/helm-unittest: $(TOOLS_SOURCE)/helm-unittest/go.mod $(TOOLS_SOURCE)/helm-unittest/go.sum | $(TOOLS_DIR)/helm3
+	$(call go_tool,helm-unittest,github.com/helm-unittest/helm-unittest/cmd/helm-unittest,$(HELM_UNITTEST_VERSION),about 2 minutes)
+
 # Not among the tools of the suite: `make e2e` alone needs them.
 $(TOOLS_DIR)/kubelet: $(kubernetes_module)
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kubelet,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
@@ -73,10 +81,10 @@ $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometh
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
 cluster:
-tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3
+tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/helm-docs
 else
 cluster: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/kube-controller-manager: | $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/helm4: | $(TOOLS_DIR)/kubectl
-tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
+tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/helm-docs ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
 endif
