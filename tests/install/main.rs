@@ -5,3 +5,4 @@
 #![allow(missing_docs)]
 
 mod render;
+mod values;

@@ -30,6 +30,8 @@ pub struct Builder<'a> {
     listen: &'static str,
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    /// Of the container that the process stands in for.
+    container: Option<Vec<String>>,
 }
 
 impl Builder<'_> {
@@ -59,6 +61,21 @@ impl Builder<'_> {
     #[must_use]
     pub fn account(mut self, account: &Account) -> Self {
         account.name().clone_into(&mut self.account);
+        self
+    }
+
+    /// Run under a `ServiceAccount` of this name, beside the usual one.
+    #[must_use]
+    pub fn service_account(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.account);
+        self
+    }
+
+    /// Run with the arguments of a container, in the place of those that the harness gives: only where it listens and
+    /// where Cloudflare is, which mean another network than the test's, are changed.
+    #[must_use]
+    pub fn container_arguments(mut self, arguments: Vec<String>) -> Self {
+        self.container = Some(arguments);
         self
     }
 
@@ -116,14 +133,23 @@ impl Builder<'_> {
         }
         let port = free_port()?;
         let process = Guarded::spawn(&dir.join("log"), |command| {
-            command.arg(&self.program).arg("run");
+            command.arg(&self.program);
+            if let Some(arguments) = &self.container {
+                let is_kept = |argument: &&String| {
+                    !["--http-bind=", "--cloudflare-api-url="].iter().any(|flag| argument.starts_with(flag))
+                };
+                command.args(arguments.iter().filter(is_kept));
+            } else {
+                command
+                    .arg("run")
+                    .arg(format!("--leader-elect={}", self.leader_elect))
+                    .args(lease.map(|namespace| format!("--lease-namespace={namespace}")));
+            }
             if let Some(url) = &self.cloudflare {
                 command.arg(format!("--cloudflare-api-url={url}"));
             }
             command
                 .arg(format!("--http-bind={}:{port}", self.listen))
-                .arg(format!("--leader-elect={}", self.leader_elect))
-                .args(lease.map(|namespace| format!("--lease-namespace={namespace}")))
                 .args(&self.arguments)
                 .env_clear()
                 // Where a coverage build writes what it measured.
@@ -189,6 +215,7 @@ impl Operator {
             listen: "127.0.0.1",
             environment: BTreeMap::new(),
             arguments: Vec::new(),
+            container: None,
         }
     }
 
