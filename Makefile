@@ -72,6 +72,11 @@ metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at 
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test operator -- --ignored promtool
 
+.PHONY: gitops
+gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/flux-crds.yaml ## Have Flux' own kustomize-controller reconcile the operator and its objects
+	$(CARGO) build --locked -p harness
+	$(CARGO) test --locked --test gitops -- --ignored
+
 .PHONY: argocd-testdata
 argocd-testdata: cluster $(TOOLS_DIR)/argo-lua ## Bring an object into every state, and write deploy/argocd from what kubectl shows
 	$(CARGO) build --locked -p harness

@@ -7,3 +7,4 @@
 mod documents;
 mod reference;
 mod render;
+mod values;

@@ -63,6 +63,13 @@ impl Builder<'_> {
         self
     }
 
+    /// Run under a `ServiceAccount` of this name, beside the usual one.
+    #[must_use]
+    pub fn service_account(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.account);
+        self
+    }
+
     /// Take part in leader election; off otherwise, so that operators of different tests don't wait for each other.
     #[must_use]
     pub fn leader_elect(mut self) -> Self {
@@ -85,7 +92,7 @@ impl Builder<'_> {
     }
 
     /// Run with the arguments of an installed Deployment in the place of those that the harness gives. Only where it
-    /// listens is another place, since many operators share this machine.
+    /// listens and where Cloudflare is are other places, since many operators share this machine.
     #[must_use]
     pub fn deployed_as(mut self, arguments: Vec<String>) -> Self {
         self.deployed = Some(arguments);
@@ -127,6 +134,7 @@ impl Builder<'_> {
         let bind = format!("--http-bind={}:{port}", self.listen);
         let own = vec!["run".to_owned(), bind.clone(), format!("--leader-elect={}", self.leader_elect)];
         let mut arguments = self.deployed.clone().unwrap_or(own);
+        arguments.retain(|argument| self.cloudflare.is_none() || !argument.starts_with("--cloudflare-api-url="));
         arguments.iter_mut().filter(|it| it.starts_with("--http-bind=")).for_each(|it| bind.clone_into(it));
         let process = Guarded::spawn(&dir.join("log"), |command| {
             command
