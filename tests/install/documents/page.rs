@@ -24,13 +24,20 @@ pub(super) struct Block {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     Run,
+    RunAfresh,
     NotHere(String),
     RunBy(String),
+    AsIn(String),
     Values,
     Unclear(String),
 }
 
 impl Block {
+    /// Whether it is run here, or shown to the API server.
+    pub(super) fn is_tried(&self) -> bool {
+        matches!(self.mark, Mark::Run | Mark::RunAfresh)
+    }
+
     pub(super) fn place(&self, page: &Page) -> String {
         format!("{}:{}", page.name, self.line)
     }
@@ -97,7 +104,9 @@ fn mark(comment: &str) -> Mark {
     match inner.trim().split_once(':').map(|(key, value)| (key.trim(), value.trim().to_owned())) {
         Some(("not run here", why)) => Mark::NotHere(why),
         Some(("run by", test)) => Mark::RunBy(test),
+        Some(("as in", files)) => Mark::AsIn(files),
         None if inner.trim() == "values of the chart" => Mark::Values,
+        None if inner.trim() == "in a new cluster" => Mark::RunAfresh,
         _ => Mark::Unclear(comment.to_owned()),
     }
 }

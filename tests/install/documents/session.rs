@@ -22,16 +22,41 @@ const ACCOUNT: &str = "699d98642c564d2e855e9661899b7252";
 /// What readers have in `CLOUDFLARE_API_TOKEN`.
 const TOKEN: &str = "cfut_Zt4Lb9Xe2Vq7Mw5Kd1Rs8Hy3Gj6Nf";
 
-pub(super) struct Session {
+struct Session {
     control_plane: Arc<ControlPlane>,
     cloudflare: Arc<Cloudflare>,
     folder: tempfile::TempDir,
+    used: bool,
     stop: oneshot::Sender<()>,
     node: JoinHandle<harness::Result<()>>,
 }
 
+/// Runs all blocks of a document; the error names the line of the first that does not do what it says.
+pub(super) async fn read(page: &Page) -> Result<(), String> {
+    let mut session = Session::start().await.map_err(|error| format!("{}: {error}", page.name))?;
+    for (number, block) in page.blocks.iter().enumerate() {
+        let place = block.place(page);
+        if block.mark == Mark::RunAfresh && session.used {
+            session.end().await?;
+            session = Session::start().await.map_err(|error| format!("{place}: {error}"))?;
+        }
+        // A reader who begins anew still has the files.
+        for block in &page.blocks[..=number] {
+            session.save(block).map_err(|error| format!("{place}: {error}"))?;
+        }
+        if is_run(block) {
+            session.used = true;
+            for command in commands(block).map_err(|error| format!("{place}: {error}"))? {
+                let outcome = session.obey(&command).await;
+                outcome.map_err(|error| format!("{place}: $ {}\n{error}", command.text))?;
+            }
+        }
+    }
+    session.end().await.map_err(|error| format!("{}: {error}", page.name))
+}
+
 impl Session {
-    pub(super) async fn start() -> harness::Result<Self> {
+    async fn start() -> harness::Result<Self> {
         let control_plane = Arc::new(ControlPlane::start_with_controllers().await?);
         let cloudflare = Arc::new(Cloudflare::start().await?);
         cloudflare.add_account(ACCOUNT);
@@ -45,35 +70,21 @@ impl Session {
             async move { node::run(&control_plane, &cloudflare, stopped).await }
         });
         let folder = checkout()?;
-        Ok(Self { control_plane, cloudflare, folder, stop, node })
+        Ok(Self { control_plane, cloudflare, folder, used: false, stop, node })
     }
 
     /// Ends what was installed; the rest ends by being dropped.
-    pub(super) async fn end(self) -> Result<(), String> {
+    async fn end(self) -> Result<(), String> {
         let _ = self.stop.send(());
         let outcome = self.node.await.map_err(|error| error.to_string())?;
         outcome.map_err(|error| format!("what was installed did not run well: {error}"))
     }
 
-    /// Runs all blocks of a document; the error names the line of the first that does not do what it says.
-    pub(super) async fn run(&self, page: &Page) -> Result<(), String> {
-        for block in &page.blocks {
-            if block.language == "yaml" && block.mark != Mark::Values {
-                self.save(block).map_err(|error| error.to_string())?;
-            }
-            if is_run(block) {
-                for command in commands(block).map_err(|error| format!("{}: {error}", block.place(page)))? {
-                    self.obey(&command)
-                        .await
-                        .map_err(|error| format!("{}: $ {}\n{error}", block.place(page), command.text))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// A block whose first line is `# NAME.yaml` is a file that the reader has saved.
     fn save(&self, block: &Block) -> std::io::Result<()> {
+        if block.language != "yaml" {
+            return Ok(());
+        }
         let first = block.text.lines().next().and_then(|line| line.strip_prefix("# ")).map(str::trim);
         match first.filter(|name| name.ends_with(".yaml") && !name.contains([' ', '/'])) {
             Some(name) => std::fs::write(self.folder.path().join("checkout").join(name), &block.text),
