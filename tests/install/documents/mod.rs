@@ -69,7 +69,8 @@ fn every_block_says_what_it_is_and_every_mark_says_why() {
 /// Manifests are compared by what they say, since a document leaves comments out; all else to the letter.
 fn assert_same(block: &Block, files: &str, place: &str) {
     let texts = files.split_whitespace().map(|file| {
-        std::fs::read_to_string(tools::workspace().join(file)).unwrap_or_else(|error| panic!("{place}: {file}: {error}"))
+        std::fs::read_to_string(tools::workspace().join(file))
+            .unwrap_or_else(|error| panic!("{place}: {file}: {error}"))
     });
     if block.language == "yaml" {
         let found: Vec<Value> = texts.flat_map(|text| documents(&text)).collect();

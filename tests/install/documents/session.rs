@@ -203,10 +203,18 @@ fn is_like(expected: &str, printed: &str) -> bool {
     let open = expected.last() == Some(&"…");
     let words = if open { &expected[..expected.len() - 1] } else { &expected[..] };
     (words.len() == printed.len() || (open && words.len() <= printed.len()))
-        && words.iter().zip(&printed).all(|(expected, printed)| match expected.split_once('…') {
-            Some((start, end)) => printed.starts_with(start) && printed.ends_with(end),
-            None => expected == printed || (is_time(expected) && is_time(printed)),
-        })
+        && words
+            .iter()
+            .zip(&printed)
+            .all(|(expected, printed)| matches(expected, printed) || (is_time(expected) && is_time(printed)))
+}
+
+/// Whether a word is what is expected, where every `…` may be anything.
+fn matches(expected: &str, printed: &str) -> bool {
+    let Some((start, rest)) = expected.split_once('…') else { return expected == printed };
+    let Some(printed) = printed.strip_prefix(start) else { return false };
+    let mut ends = printed.char_indices().map(|(at, _)| at).chain([printed.len()]);
+    ends.any(|at| matches(rest, &printed[at..]))
 }
 
 /// Ages such as `12s` and `2m3s`, times of day and timestamps.
@@ -222,11 +230,14 @@ fn what_is_printed_is_compared_word_by_word_but_for_times_and_dots() {
         ("admin   True   InSync   1/1       12s", "admin True InSync 1/1  3m4s"),
         ("Status: …", "Status:   True and more"),
         ("Host: 127.0.0.1:…", "Host: 127.0.0.1:8080"),
+        (r#"{…"a":1…}"#, r#"{"b":2,"a":1,"c":3}"#),
         ("Time: 2026-08-22T10:00:00Z", "Time: 2027-01-01T00:00:00Z"),
     ] {
         assert!(is_like(expected, printed), "{expected}");
     }
-    for (expected, printed) in [("admin True 12s", "admin False 12s"), ("admin", "admin True"), ("1/1 …", "2/2 x")] {
+    for (expected, printed) in
+        [("admin True 12s", "admin False 12s"), ("admin", "admin True"), ("1/1 …", "2/2 x"), ("a…c", "abcd")]
+    {
         assert!(!is_like(expected, printed), "{expected}");
     }
 }
