@@ -66,6 +66,25 @@ fn every_block_says_what_it_is_and_every_mark_says_why() {
     }
 }
 
+/// The documents say which test shows what they claim, as `module::name`.
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let (functions, mut named) = (functions(), 0);
+    for page in page::all() {
+        for (line, span) in &page.spans {
+            let name = span.rsplit("::").next().unwrap_or_default();
+            let plain = |text: &str| {
+                text.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || "_:".contains(one))
+            };
+            if plain(span) && span.contains("::") {
+                assert!(functions.contains(name), "{}:{line}: there is no test {span}", page.name);
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
 /// Manifests are compared by what they say, since a document leaves comments out; all else to the letter.
 fn assert_same(block: &Block, files: &str, place: &str) {
     let texts = files.split_whitespace().map(|file| {
@@ -152,5 +171,6 @@ fn functions() -> BTreeSet<String> {
     }
     let mut found = BTreeSet::new();
     search(&tools::workspace().join("tests"), &mut found);
+    search(&tools::workspace().join("src"), &mut found);
     found
 }

@@ -10,6 +10,8 @@ pub(super) struct Page {
     /// Its path from the top of the repository.
     pub(super) name: String,
     pub(super) blocks: Vec<Block>,
+    /// What stands between backticks, with its line.
+    pub(super) spans: Vec<(usize, String)>,
 }
 
 /// A fenced block.
@@ -63,9 +65,24 @@ fn search(top: &Path, folder: &Path, pages: &mut Vec<Page>) {
             }
         } else if name.ends_with(".md") {
             let name = path.strip_prefix(top).unwrap().to_string_lossy().into_owned();
-            pages.push(Page { name, blocks: blocks(&std::fs::read_to_string(&path).unwrap()) });
+            let text = std::fs::read_to_string(&path).unwrap();
+            pages.push(Page { name, blocks: blocks(&text), spans: spans(&text) });
         }
     }
+}
+
+fn line(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+fn spans(text: &str) -> Vec<(usize, String)> {
+    // Tables are an extension, and what stands in their cells is text otherwise, spans included.
+    let events = Parser::new(text).into_offset_iter();
+    let span = |(event, range): (Event, std::ops::Range<usize>)| match event {
+        Event::Code(code) => Some((line(text, range.start), code.to_string())),
+        _ => None,
+    };
+    events.filter_map(span).collect()
 }
 
 fn blocks(text: &str) -> Vec<Block> {
@@ -81,7 +98,7 @@ fn blocks(text: &str) -> Vec<Block> {
                     CodeBlockKind::Indented => String::new(),
                 };
                 let language = info.split_whitespace().next().unwrap_or_default().to_owned();
-                let line = text[..range.start].matches('\n').count() + 1;
+                let line = line(text, range.start);
                 blocks.push(Block { line, language, text: String::new(), mark: mark(&std::mem::take(&mut comment)) });
                 inside = true;
             }
