@@ -107,8 +107,9 @@ async fn the_commands_of_every_document_do_what_it_says() {
     let pages: Vec<_> = page::all().into_iter().filter(wanted).collect();
     assert!(!pages.is_empty());
     // Each of them has an API server of its own: a few at a time.
-    let runs = stream::iter(pages).map(async |page| session::read(&page).await);
-    let failed: Vec<String> = runs.buffer_unordered(3).filter_map(async |outcome| outcome.err()).collect().await;
+    let runs = stream::iter(pages).map(|page| async move { session::read(&page).await });
+    let failed: Vec<String> =
+        runs.buffer_unordered(3).collect::<Vec<_>>().await.into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
