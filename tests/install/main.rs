@@ -3,6 +3,11 @@
 // A failed expectation is how a test fails; the helpers here are tests too, though not marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(missing_docs)]
+#![allow(clippy::print_stdout, reason = "where a long test is, for who runs it with --nocapture")]
 
+mod crd;
+mod lifecycle;
+mod readme;
 mod render;
+mod site;
 mod values;
