@@ -5,14 +5,14 @@ use std::process::Command;
 use cloudflare_mtls_operator::api::CRD_NAME;
 use harness::{
     fixture::{Fixture, PATIENCE, eventually},
-    helm::{Version, chart},
+    helm::{Helm, Version, chart},
     kubectl::Kubectl,
     tools,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    render::{documents, only, render},
+    render::render,
     site::{NEWER, Site},
 };
 
@@ -112,12 +112,22 @@ async fn helm_4_takes_it_over_from_kubectl() {
     taken_over(Version::Four, &["--force-conflicts"]).await;
 }
 
-/// A second release finds the CRD owned, and does without.
+/// A second release in the cluster finds the CRD owned, and does without.
 #[tokio::test]
 async fn a_second_release_leaves_it_to_the_first() {
-    let rendered = documents(&render(Version::Four, &["--set", "crds.install=false"]).await.unwrap());
-    assert!(rendered.iter().all(|document| document["kind"] != "CustomResourceDefinition"));
-    let _ = only(&rendered, "Deployment");
+    let site = Site::new(Version::Three).await;
+    site.install_current(&[]).await;
+    for version in Version::EVERY {
+        let helm = Helm::new(version, site.control_plane.kubeconfig());
+        let (name, chart) = (version.to_string(), chart());
+        let install = ["install", &name, &chart.to_string_lossy(), "--namespace=team-a"];
+        let refused = helm.run(&install).await.unwrap_err().to_string();
+        assert!(refused.contains("must equal \"") && refused.contains(CRD_NAME), "{refused}");
+        let second = ["--set=crds.install=false", "--set=selector=team=a"];
+        let _ = helm.run(&["uninstall", &name, "--namespace=team-a", "--ignore-not-found"]).await.unwrap();
+        helm.run(&[&install[..], &second].concat()).await.unwrap();
+    }
+    assert_installed_as_printed(&site).await;
 }
 
 /// What the artifacthub page shows to copy is taken by the API server.

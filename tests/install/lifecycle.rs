@@ -17,7 +17,7 @@ const TOKEN: &str = "cfut_Pn4Rv8Xs2Ld6Wk0Zt3Hb7Jm1Qy5Cg9";
 const HOSTNAME: &str = "admin.example.com";
 
 /// An object that one of the scenarios serves, and what it is about.
-struct Served {
+pub(crate) struct Served {
     fixture: Fixture,
     remote: harness::cloudflare::Remote,
 }
@@ -25,13 +25,23 @@ struct Served {
 impl Served {
     /// Applied as soon as the API server takes it.
     async fn new(site: &Site, namespace: &str) -> Self {
+        Self::under(site, namespace, "Retain").await
+    }
+
+    /// The same with what its end does to Cloudflare.
+    pub(crate) async fn resetting(site: &Site, namespace: &str) -> Self {
+        Self::under(site, namespace, "Reset").await
+    }
+
+    async fn under(site: &Site, namespace: &str, policy: &str) -> Self {
         let fixture = Fixture::within(&site.control_plane, namespace).await.unwrap();
         let remote = site.cloudflare.add_zone(fixture.zone_id(), "example.com");
         remote.set("foreign.example.com", true, false);
         site.cloudflare.token(TOKEN).may_write(remote.scope());
         let (secret, key) = CREDENTIAL;
         fixture.apply(&fixture.secret(secret, key, TOKEN)).await.unwrap();
-        let mut object = fixture.settings("kept").hostname(HOSTNAME, true).build();
+        let mut object =
+            fixture.settings("kept").with("deletionPolicy", json!(policy)).hostname(HOSTNAME, true).build();
         object["metadata"]["labels"] = json!({"team": "a"});
         eventually(PATIENCE, "the object is stored", || fixture.apply(&object)).await.unwrap();
         Self { fixture, remote }
@@ -41,9 +51,14 @@ impl Served {
         self.fixture.get("kept").await.unwrap().expect("the object is there")
     }
 
-    async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         self.fixture.until_condition("kept", "Ready", "True", "InSync").await.unwrap();
-        assert_eq!(self.remote.get(HOSTNAME), Some((true, false)));
+        assert_eq!(self.hostname(), Some((true, false)));
+    }
+
+    /// What Cloudflare has of the object's hostname.
+    pub(crate) fn hostname(&self) -> Option<(bool, bool)> {
+        self.remote.get(HOSTNAME)
     }
 
     /// Has Cloudflare looked at, by an operator that is running.

@@ -7,7 +7,9 @@
 
 mod crd;
 mod lifecycle;
+mod manifests;
 mod readme;
 mod render;
 mod site;
 mod values;
+mod wait;
