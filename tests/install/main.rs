@@ -9,6 +9,7 @@ mod crd;
 mod lifecycle;
 mod manifests;
 mod readme;
+mod reference;
 mod render;
 mod site;
 mod values;
