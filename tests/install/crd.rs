@@ -81,8 +81,11 @@ async fn taken_over(version: Version, more: &[&str]) {
     site.helm("install", &[&install[..], &["--take-ownership"], more].concat()).await;
     assert_installed_as_printed(&site).await;
     assert_eq!(fixture.get("there").await.unwrap().unwrap(), before);
-    // From then on it is the chart's, and asks for nothing.
-    site.upgrade(&[]).await;
+    // From then on it is the chart's, and asks for nothing. Left out of the chart, it is still kept.
+    site.upgrade(&["--set=crds.install=false"]).await;
+    assert_installed_as_printed(&site).await;
+    assert_eq!(fixture.get("there").await.unwrap().unwrap(), before);
+    site.upgrade(&["--set=crds.install=true"]).await;
     site.helm("uninstall", &[]).await;
     assert_installed_as_printed(&site).await;
     assert_eq!(fixture.get("there").await.unwrap().unwrap(), before);
@@ -128,6 +131,40 @@ async fn a_second_release_leaves_it_to_the_first() {
         helm.run(&[&install[..], &second].concat()).await.unwrap();
     }
     assert_installed_as_printed(&site).await;
+}
+
+/// Helm asks for every kind before it installs anything: what the chart's README says of objects in the first release.
+#[tokio::test]
+async fn objects_come_in_a_release_after_the_kind() {
+    let site = Site::new(Version::Three).await;
+    let object = json!({
+        "apiVersion": "cloudflare-mtls.dev/v1alpha1",
+        "kind": "MtlsHostnameSettings",
+        "metadata": {"name": "{{ .Release.Name }}-{{ .Release.Namespace }}", "namespace": "team-a"},
+        "spec": {
+            "zoneId": harness::fixture::random_id(),
+            "credentials": {"apiToken": {"secretKeyRef": {"name": "cloudflare", "key": "token"}}},
+            "settings": [{"hostname": "a.example.com", "clientCertificateForwarding": true}],
+        },
+    });
+    let object = format!("--set-json=extraObjects=[{object}]");
+    for version in Version::EVERY {
+        let helm = Helm::new(version, site.control_plane.kubeconfig());
+        let (name, chart) = (version.to_string(), chart());
+        let fixed = [&name, &*chart.to_string_lossy(), "--namespace=team-b", &object];
+        if version == Version::Three {
+            let refused = helm.run(&[&["install"], &fixed[..]].concat()).await.unwrap_err().to_string();
+            assert!(refused.contains("ensure CRDs are installed first"), "{refused}");
+            let none = "--set-json=extraObjects=[]";
+            helm.run(&["install", &name, &chart.to_string_lossy(), "--namespace=team-b", none]).await.unwrap();
+            site.until_served().await;
+            helm.run(&[&["upgrade"], &fixed[..]].concat()).await.unwrap();
+        } else {
+            let second = ["--set=crds.install=false"];
+            helm.run(&[&["install"], &fixed[..], &second].concat()).await.unwrap();
+        }
+        site.get(&["mhs", "-n", "team-a", &format!("{name}-team-b")]).await;
+    }
 }
 
 /// What the artifacthub page shows to copy is taken by the API server.

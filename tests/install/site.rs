@@ -107,7 +107,7 @@ impl Site {
         let arguments = serde_json::from_value(pod["containers"][0]["args"].clone()).unwrap();
         let mut operator = Operator::builder(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"), &self.control_plane)
             .service_account(pod["serviceAccountName"].as_str().unwrap())
-            .container_arguments(arguments)
+            .deployed_as(arguments)
             .cloudflare(self.cloudflare.url())
             .spawn()
             .await
