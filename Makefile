@@ -24,7 +24,7 @@ lint: ## Check format and lints; warnings are errors
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: test
-test: lint tools ## Run the whole suite against a real API server and an emulated Cloudflare
+test: lint tools chart-test ## Run the whole suite against a real API server and an emulated Cloudflare
 	@# The harness is also the program that guards what the tests start, so that nothing outlives them.
 	$(CARGO) build --locked -p harness
 	@# More tests at a time than there are cores: they mostly wait.
@@ -101,6 +101,14 @@ reference: ## Generate the tables of docs/reference.md from the CRD
 manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifests, from the chart
 	@deploy/render > deploy/install.yaml.new
 	mv deploy/install.yaml.new deploy/install.yaml
+
+.PHONY: chart-docs
+chart-docs: $(TOOLS_DIR)/helm-docs ## Generate the chart's README from its values and README.md.gotmpl
+	@$< --chart-search-root=$(CHART) --sort-values-order=file
+
+.PHONY: chart-test
+chart-test: $(TOOLS_DIR)/helm-unittest ## Run the chart's own suites
+	@$< --strict $(CHART)
 
 .PHONY: audit
 audit: ## Check licences, sources, bans and advisories of all dependencies
