@@ -102,7 +102,10 @@ async fn the_lease_is_handed_over_at_the_end_and_taken_over_when_its_holder_dies
     let namespace = "cloudflare-mtls-operator";
     control_plane.kubectl(&["delete", "lease", namespace, "-n", namespace]).await.unwrap();
     let create = r#"[{"op": "remove", "path": "/rules/0"}]"#;
-    control_plane.kubectl(&["patch", "role", namespace, "-n", namespace, "--type=json", "-p", create]).await.unwrap();
+    control_plane
+        .kubectl(&["patch", "role", &format!("{namespace}-lease"), "-n", namespace, "--type=json", "-p", create])
+        .await
+        .unwrap();
     let forbidden = world.operator_without_waiting().await;
     let told = || async {
         let logs = forbidden.logs().map_err(|error| error.to_string())?;

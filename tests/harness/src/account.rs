@@ -154,7 +154,7 @@ pub(crate) async fn token(client: &kube::Client, account: &str) -> Result<String
 /// Grants an account, in a namespace, what the operator's own role grants about leases in the operator's namespace.
 pub(crate) async fn may_lease(client: &kube::Client, namespace: &str, account: &str) -> Result<()> {
     let own: Api<Role> = Api::namespaced(client.clone(), OPERATOR);
-    let rules = own.get(OPERATOR).await.context("the operator's role for leases")?.rules;
+    let rules = own.get(&format!("{OPERATOR}-lease")).await.context("the operator's role for leases")?.rules;
     let role: Role = serde_json::from_value(json!({"metadata": {"name": account}, "rules": rules}))?;
     let binding: RoleBinding = serde_json::from_value(json!({
         "metadata": {"name": account},

@@ -118,22 +118,42 @@ impl ControlPlane {
         guard::send(signal, &pid)
     }
 
-    /// Installs the CRD and the operator's RBAC from this repository, and waits until the API serves the new kind.
+    /// Installs the operator's manifests from this repository, and waits until the API serves the new kind. Where there
+    /// is no controller manager and no node, they run nothing: the CRD and the operator's rights are what counts.
     ///
     /// # Errors
     /// When the API server refuses them.
     pub async fn install(&self) -> Result<()> {
-        let crds = tools::workspace().join("crds");
-        self.kubectl(&["apply", "--server-side", "-k", &crds.to_string_lossy()]).await?;
+        let manifests = tools::workspace().join("deploy");
+        self.kubectl(&["apply", "--server-side", "-k", &manifests.to_string_lossy()]).await?;
+        self.until_installed().await
+    }
+
+    /// Waits until the API serves the new kind to the operator, whichever way it was installed.
+    ///
+    /// # Errors
+    /// When it does not within [`PATIENCE`].
+    pub async fn until_installed(&self) -> Result<()> {
         self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await?;
-        let rbac = tools::workspace().join("charts/rbac.yaml");
-        self.kubectl(&["apply", "--server-side", "-f", &rbac.to_string_lossy()]).await?;
         // The server itself learns of both by watching: for a moment it may still answer 404 or 403.
         let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
         eventually(PATIENCE, "the new kind, served to the operator", async || {
             self.kubectl(&["get", "mtlshostnamesettings.cloudflare-mtls.dev", "-A", "--as", &operator]).await
         })
         .await?;
+        Ok(())
+    }
+
+    /// The same manifests without the CRD, which thus comes later than the operator.
+    ///
+    /// # Errors
+    /// When the API server refuses them.
+    pub async fn install_without_crd(&self) -> Result<()> {
+        let path = tools::workspace().join("deploy/install.yaml");
+        let text = std::fs::read_to_string(&path).context(path.display())?;
+        let crd = |document: &&str| document.contains("kind: CustomResourceDefinition");
+        let others: Vec<_> = text.split("\n---\n").filter(|document| !crd(document)).collect();
+        self.apply(&others.join("\n---\n")).await?;
         Ok(())
     }
 
