@@ -63,12 +63,20 @@ func check(a About) error {
 		if found[platform], err = img.Digest(); err != nil {
 			return err
 		}
-		for _, fault := range checkImage(img, a) {
-			faults.add("%s: %w", platform, fault)
-		}
-		if err := report(img, platform); err != nil {
+		files, odd, err := extract(img)
+		if err != nil {
 			return err
 		}
+		binary := files["/"+program].content
+		for _, fault := range slices.Concat(odd, checkImage(img, files, a), checkBinary(binary, platform, a)) {
+			faults.add("%s: %w", platform, fault)
+		}
+		size, err := compressed(img)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-13s %s  program %.2f MB, compressed image %.2f MB\n", "linux/"+platform, found[platform],
+			float64(len(binary))/1e6, float64(size)/1e6)
 	}
 	if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, slices.Sorted(slices.Values(a.platforms))) {
 		faults.add("the archive has the platforms %v, not %v", got, a.platforms)
@@ -99,24 +107,6 @@ func check(a About) error {
 	return errors.Join(faults...)
 }
 
-func report(img v1.Image, platform string) error {
-	digest, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	compressed, err := compressed(img)
-	if err != nil {
-		return err
-	}
-	files, _, err := extract(img)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%-13s %s  program %.2f MB, compressed image %.2f MB\n", "linux/"+platform, digest,
-		float64(len(files["/"+program].content))/1e6, float64(compressed)/1e6)
-	return nil
-}
-
 func checkNames(index v1.ImageIndex, a About) (faults Faults) {
 	manifest, err := index.IndexManifest()
 	if err != nil {
@@ -136,7 +126,7 @@ func checkNames(index v1.ImageIndex, a About) (faults Faults) {
 	return faults
 }
 
-func checkImage(img v1.Image, a About) (faults Faults) {
+func checkImage(img v1.Image, files map[string]Extracted, a About) (faults Faults) {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return Faults{err}
@@ -151,11 +141,6 @@ func checkImage(img v1.Image, a About) (faults Faults) {
 	if size, err := compressed(img); err != nil || size > mostCompressed {
 		faults.add("compressed it has %d bytes, more than %d (%w)", size, mostCompressed, err)
 	}
-	files, more, err := extract(img)
-	if err != nil {
-		return append(faults, err)
-	}
-	faults = append(faults, more...)
 	for path, file := range files {
 		switch mode, known := wanted[path]; {
 		case !known:
@@ -176,7 +161,7 @@ func checkImage(img v1.Image, a About) (faults Faults) {
 	if count := countRoots(files[caPath].content); count < fewestRoots {
 		faults.add("%s has %d certificates, fewer than %d", caPath, count, fewestRoots)
 	}
-	return append(faults, checkBinary(files["/"+program].content, config.Architecture, a)...)
+	return faults
 }
 
 func countRoots(text []byte) (count int) {
