@@ -8,6 +8,7 @@ OPERATOR := target/release/cloudflare-mtls-operator
 
 include tests/tools/tools.mk
 include tests/conformance/conformance.mk
+include image/image.mk
 
 .PHONY: help
 help: ## List the targets

@@ -73,6 +73,11 @@ $(TOOLS_DIR)/kubelet: $(kubernetes_module)
 $(TOOLS_DIR)/kube-scheduler: $(kubernetes_module) | $(TOOLS_DIR)/kubelet
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-scheduler,$(KUBERNETES_VERSION),a quarter of a minute,$(kubernetes_stamp))
 
+# The program that holds a pod's namespaces, as Kubernetes has it in its own image.
+$(TOOLS_DIR)/pause: $(kubernetes_module)
+	@mkdir -p $(TOOLS_DIR) && cd $(TOOLS_SOURCE)/kubernetes && $(TOOLS_GO) mod download k8s.io/kubernetes && \
+	$(CC) -Os -static -s -o $(abspath $@) "$$($(TOOLS_GO) list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c"
+
 # Not among the tools of the suite: `make metrics` alone needs it.
 $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
 	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
@@ -92,9 +97,6 @@ $(TOOLS_DIR)/age-keygen: $(flux_module) | $(TOOLS_DIR)/sops
 
 $(TOOLS_DIR)/kubeseal: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(TOOLS_SOURCE)/sealed-secrets/go.sum
 	$(call go_tool,sealed-secrets,github.com/bitnami/sealed-secrets/cmd/kubeseal,$(SEALED_SECRETS_VERSION),about 1 minute)
-
-$(TOOLS_DIR)/sealed-secrets-controller: $(TOOLS_SOURCE)/sealed-secrets/go.mod | $(TOOLS_DIR)/kubeseal
-	$(call go_tool,sealed-secrets,github.com/bitnami/sealed-secrets/cmd/controller,$(SEALED_SECRETS_VERSION),seconds)
 
 # Definitions of other people's kinds, as they lie in their modules: $(call definitions,MODULE FOLDER,MODULE,VERSION,FILES)
 definitions = folder=$$(cd $(TOOLS_SOURCE)/$(1) && GOWORK=off $(TOOLS_GO) mod download -json $(2)@$(3) | \

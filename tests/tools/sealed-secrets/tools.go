@@ -1,9 +1,6 @@
 //go:build tools
 
-// Package tools names the programs that are built, so that `go mod tidy` keeps what they need.
+// Package tools names the program that is built, so that `go mod tidy` keeps what it needs.
 package tools
 
-import (
-	_ "github.com/bitnami/sealed-secrets/cmd/controller"
-	_ "github.com/bitnami/sealed-secrets/cmd/kubeseal"
-)
+import _ "github.com/bitnami/sealed-secrets/cmd/kubeseal"
