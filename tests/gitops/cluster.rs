@@ -156,6 +156,24 @@ impl Cluster {
         .unwrap()
     }
 
+    /// Waits until an object has acknowledged this value of its annotation `reconcile-at`.
+    pub(crate) async fn until_looked(&self, name: &str, value: &str) {
+        eventually(PATIENCE, format!("{name}: looked"), async || {
+            let object = self.get("team-a", &format!("mhs/{name}")).await.ok_or("not there")?;
+            let looked = object["status"]["lastHandledReconcileAt"] == value;
+            if looked { Ok(()) } else { Err(format!("{:#}", object["status"])) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until Flux has applied the operator's Deployment.
+    pub(crate) async fn until_deployed(&self) {
+        let deployment = format!("deployment/{OPERATOR}");
+        let there = || async { self.get(OPERATOR, &deployment).await.map(drop).ok_or("not there") };
+        eventually(PATIENCE, &deployment, there).await.unwrap();
+    }
+
     pub(crate) async fn until_gone(&self, namespace: &str, name: &str) {
         eventually(PATIENCE, format!("{name} is gone"), async || match self.get(namespace, name).await {
             None => Ok(()),

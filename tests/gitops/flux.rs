@@ -14,11 +14,11 @@ use crate::{
     repository::Checkout,
 };
 
-const SETTINGS: &str = "cloudflare-mtls";
-const FLEET: &str = "gitrepository/flux-system";
+pub(crate) const SETTINGS: &str = "cloudflare-mtls";
+pub(crate) const FLEET: &str = "gitrepository/flux-system";
 
 /// A fleet's repository with the objects of the guide.
-fn fleet() -> Checkout {
+pub(crate) fn fleet() -> Checkout {
     Checkout::with("cloudflare-mtls", "deploy/flux/cloudflare-mtls")
 }
 
@@ -27,15 +27,20 @@ fn this_repository() -> Checkout {
     Checkout::with("deploy", "deploy")
 }
 
-/// The operator and the objects of the guide, all ready.
-async fn installed() -> (Cluster, Checkout) {
+/// The operator as the guide installs it, ready.
+pub(crate) async fn with_operator() -> Cluster {
     let mut cluster = Cluster::new().await;
     cluster.apply("deploy/flux/operator.yaml").await;
     cluster.push("gitrepository/cloudflare-mtls-operator", &this_repository()).await;
-    let deployed = || async { cluster.get(OPERATOR, "deployment/cloudflare-mtls-operator").await.ok_or("not there") };
-    eventually(PATIENCE, "the Deployment", deployed).await.unwrap();
+    cluster.until_deployed().await;
     cluster.run_operator().await;
     cluster.until_ready(OPERATOR, "True", "ReconciliationSucceeded").await;
+    cluster
+}
+
+/// The same with the objects of the guide, all ready.
+async fn installed() -> (Cluster, Checkout) {
+    let cluster = with_operator().await;
     let fleet = fleet();
     cluster.bootstrap(&fleet).await;
     cluster.apply("deploy/flux/settings.yaml").await;
@@ -56,8 +61,7 @@ async fn the_operator_comes_first_then_the_objects_and_all_is_ready_when_they_ar
     cluster.push("gitrepository/cloudflare-mtls-operator", &this_repository()).await;
 
     // Everything of the operator is there, but for what makes it available: so nothing comes after it.
-    let deployed = || async { cluster.get(OPERATOR, "deployment/cloudflare-mtls-operator").await.ok_or("not there") };
-    eventually(PATIENCE, "the Deployment", deployed).await.unwrap();
+    cluster.until_deployed().await;
     cluster.until_ready(OPERATOR, "Unknown", "Progressing").await;
     cluster.until_ready(SETTINGS, "False", "DependencyNotReady").await;
     assert_eq!(cluster.get("team-a", "mhs/admin").await, None);

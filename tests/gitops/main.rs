@@ -10,3 +10,4 @@
 mod cluster;
 mod flux;
 mod repository;
+mod secrets;
