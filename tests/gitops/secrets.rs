@@ -11,7 +11,7 @@ use crate::{
     repository::Checkout,
 };
 
-const OTHER_TOKEN: &str = "cfut_6Mn1Qz8Wv4Ys0Rk3Lj7Hc2Xb9Td5Pf";
+pub(crate) const OTHER_TOKEN: &str = "cfut_6Mn1Qz8Wv4Ys0Rk3Lj7Hc2Xb9Td5Pf";
 
 /// Runs one of the tools in a folder and returns what it printed.
 fn run(tool: &str, arguments: &[&str], folder: &Path) -> String {
