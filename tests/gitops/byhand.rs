@@ -34,7 +34,8 @@ impl Place {
         let remote = cloudflare.add_zone(ZONE, "example.com");
         let token = cloudflare.token(TOKEN).named("first");
         token.may_write(remote.scope());
-        [TOKEN, OTHER_TOKEN].map(harness::canary::watch_for);
+        harness::canary::watch_for(TOKEN);
+        harness::canary::watch_for(OTHER_TOKEN);
         let mut place = Self { cloudflare, remote, token, operator: None, control_plane };
         place.run_operator().await;
         let objects = tools::workspace().join("deploy/flux/cloudflare-mtls");

@@ -6,11 +6,13 @@ use harness::{
     cloudflare::{Effect, Fault},
     control_plane::OPERATOR,
     fixture::{condition, eventually},
+    helm::{self, Helm, Version},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, PATIENCE},
+    cluster::{Cluster, PATIENCE, TOKEN},
+    guide::commands,
     repository::Checkout,
 };
 
@@ -29,7 +31,12 @@ fn this_repository() -> Checkout {
 
 /// The operator as the guide installs it, ready.
 pub(crate) async fn with_operator() -> Cluster {
-    let mut cluster = Cluster::new().await;
+    with_operator_and_flux_told(&[]).await
+}
+
+/// The same with a kustomize-controller that was told more.
+async fn with_operator_and_flux_told(arguments: &[&str]) -> Cluster {
+    let mut cluster = Cluster::with_flux_told(arguments).await;
     cluster.apply("deploy/flux/operator.yaml").await;
     cluster.push("gitrepository/cloudflare-mtls-operator", &this_repository()).await;
     cluster.until_deployed().await;
@@ -190,12 +197,73 @@ async fn pruned_objects_turn_their_entries_off_and_removing_all_of_it_ends() {
         ])
         .await;
     cluster.until_reason("admin", "True", "InSync").await;
-    cluster.kubectl(&["delete", "-n", "flux-system", "kustomization/cloudflare-mtls", "--timeout=60s"]).await;
+    let test = "pruned_objects_turn_their_entries_off_and_removing_all_of_it_ends";
+    let [removal] = commands("gitops-flux.md", test).try_into().unwrap();
+    let [objects, operator, namespace] = removal.lines().collect::<Vec<_>>().try_into().unwrap();
+    cluster.type_in(fleet.folder(), objects).await;
     assert_eq!(cluster.get("team-a", "mhs/admin").await, None);
     assert_eq!(cluster.remote.get("admin.example.com"), None);
     assert_eq!(cluster.remote.get("foreign.example.com"), Some((true, false)));
-    cluster.kubectl(&["delete", "-n", "flux-system", "kustomization/cloudflare-mtls-operator", "--timeout=60s"]).await;
+    assert!(cluster.get("team-a", "secret/cloudflare").await.is_some(), "what the operator needs goes last");
+    cluster.type_in(fleet.folder(), operator).await;
+    cluster.type_in(fleet.folder(), namespace).await;
     cluster.until_gone(OPERATOR, "deployment/cloudflare-mtls-operator").await;
     cluster.until_gone("default", "namespace/cloudflare-mtls-operator").await;
     cluster.until_gone("default", "crd/mtlshostnamesettings.cloudflare-mtls.dev").await;
+}
+
+#[tokio::test]
+#[ignore = "needs Flux: make gitops"]
+async fn a_secret_that_comes_with_a_later_commit_is_taken_at_once_where_flux_is_told_to() {
+    let text = std::fs::read_to_string(harness::tools::workspace().join("docs/gitops-flux.md")).unwrap();
+    let gate = "--feature-gates=CancelHealthCheckOnNewRevision=true";
+    assert!(text.contains(gate), "the guide says something else");
+    let cluster = with_operator_and_flux_told(&[gate]).await;
+    let fleet = fleet();
+    cluster.bootstrap(&fleet).await;
+    cluster.apply("deploy/flux/settings.yaml").await;
+    cluster.until_reason("admin", "False", "SecretNotFound").await;
+    cluster.until_ready(SETTINGS, "Unknown", "Progressing").await;
+    let template = std::fs::read_to_string(harness::tools::workspace().join("deploy/secrets/secret.yaml")).unwrap();
+    fleet.write("cloudflare-mtls/secret.yaml", &template.replace("<your API token>", TOKEN));
+    fleet.replace("cloudflare-mtls/kustomization.yaml", "- admin.yaml", "- secret.yaml\n- admin.yaml");
+    cluster.push(FLEET, &fleet).await;
+    // Long before the timeout of five minutes.
+    cluster.until_applied(SETTINGS, FLEET).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Flux: make gitops"]
+async fn a_release_of_the_chart_is_waited_for_before_the_objects_come() {
+    let mut cluster = Cluster::new().await;
+    let fleet = fleet();
+    fleet.add("cloudflare-mtls-operator", "deploy/flux/cloudflare-mtls-operator");
+    cluster.bootstrap(&fleet).await;
+    cluster.apply("deploy/flux/operator-helm.yaml").await;
+    cluster.apply("deploy/flux/settings.yaml").await;
+    let release = format!("helmrelease/{OPERATOR}");
+    let there = || async { cluster.get(OPERATOR, &release).await.ok_or("not there") };
+    let applied = eventually(PATIENCE, "the HelmRelease", there).await.unwrap();
+    cluster.until_ready(OPERATOR, "Unknown", "Progressing").await;
+    cluster.until_ready(SETTINGS, "False", "DependencyNotReady").await;
+
+    // In the place of helm-controller: the chart with the values of the release, and its word that it is ready.
+    let values = fleet.path("values.json");
+    std::fs::write(&values, applied["spec"]["values"].to_string()).unwrap();
+    let chart = helm::chart();
+    let arguments = ["template", OPERATOR, chart.to_str().unwrap(), "-n", OPERATOR, "-f", values.to_str().unwrap()];
+    let rendered = Helm::offline(Version::Four).run(&arguments).await.unwrap();
+    assert!(rendered.contains("replicas: 2") && rendered.contains("kind: PodDisruptionBudget"));
+    cluster.control_plane.apply(&rendered).await.unwrap();
+    cluster.run_operator().await;
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let status = json!({"status": {"observedGeneration": 1, "conditions": [{
+        "type": "Ready", "status": "True", "reason": "InstallSucceeded", "message": "", "lastTransitionTime": now,
+        "observedGeneration": 1,
+    }]}});
+    let patch = status.to_string();
+    cluster.kubectl(&["patch", "-n", OPERATOR, &release, "--subresource=status", "--type=merge", "-p", &patch]).await;
+    cluster.until_reason("admin", "False", "SecretNotFound").await;
+    cluster.create_secret().await;
+    cluster.until_applied(SETTINGS, FLEET).await;
 }

@@ -9,6 +9,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::print_stdout, reason = "what was measured, for who runs a test with --nocapture")]
 
+mod argocd;
 mod byhand;
 mod cluster;
 mod flux;

@@ -1,37 +1,25 @@
 //! What the guide for Secrets promises: each way ends in the Secret that the object names, and the object takes it from there.
 
-use std::{path::Path, process::Command};
+use std::process::Command;
 
 use harness::{control_plane::ControlPlane, tools};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{PATIENCE, TOKEN},
+    cluster::{Cluster, PATIENCE, TOKEN, taken},
     flux::{FLEET, SETTINGS, fleet, with_operator},
+    guide::{self, commands},
     repository::Checkout,
 };
 
 pub(crate) const OTHER_TOKEN: &str = "cfut_6Mn1Qz8Wv4Ys0Rk3Lj7Hc2Xb9Td5Pf";
 
-/// Runs one of the tools in a folder and returns what it printed.
-fn run(tool: &str, arguments: &[&str], folder: &Path) -> String {
-    let output = Command::new(tools::tool(tool).unwrap())
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .env("HOME", folder)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{tool} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// The Secret of the guide with this token, encrypted in the fleet's repository.
-fn encrypt(fleet: &Checkout, token: &str) {
+async fn write(cluster: &Cluster, fleet: &Checkout, token: &str, encrypt: &str) {
     let file = "cloudflare-mtls/secret.sops.yaml";
     let template = std::fs::read_to_string(tools::workspace().join("deploy/secrets/secret.yaml")).unwrap();
     fleet.write(file, &template.replace("<your API token>", token));
-    run("sops", &["encrypt", "--in-place", file], fleet.folder());
+    cluster.type_in(fleet.folder(), encrypt).await;
     let encrypted = fleet.read(file);
     assert!(!encrypted.contains(token) && encrypted.contains("name: cloudflare"), "{encrypted}");
 }
@@ -42,19 +30,19 @@ async fn a_secret_that_sops_encrypted_reaches_the_object_and_so_does_the_next_on
     let cluster = with_operator().await;
     let fleet = fleet();
     let folder = fleet.folder();
-    run("age-keygen", &["-o", "age.agekey"], folder);
+    let test = "a_secret_that_sops_encrypted_reaches_the_object_and_so_does_the_next_one";
+    let [key, encrypt] = commands("secrets.md", test).try_into().unwrap();
+    cluster.type_in(folder, &key).await;
     let key = fleet.read("age.agekey");
     let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
     fleet.add(".sops.yaml", "deploy/secrets/sops/.sops.yaml");
     let rules = fleet.read(".sops.yaml");
     assert!(rules.contains("<your age public key>"));
     fleet.write(".sops.yaml", &rules.replace("<your age public key>", recipient));
-    let from_file = format!("--from-file={}", fleet.path("age.agekey").display());
-    cluster.kubectl(&["create", "secret", "generic", "sops-age", "-n", "flux-system", &from_file]).await;
     std::fs::remove_file(fleet.path("age.agekey")).unwrap();
 
     // In one commit with the objects: a Kustomization that waits for them would not see a later one before its timeout.
-    encrypt(&fleet, TOKEN);
+    write(&cluster, &fleet, TOKEN, &encrypt).await;
     fleet.replace("cloudflare-mtls/kustomization.yaml", "- admin.yaml", "- secret.sops.yaml\n- admin.yaml");
     cluster.bootstrap(&fleet).await;
     cluster.apply("deploy/secrets/sops/settings.yaml").await;
@@ -65,7 +53,7 @@ async fn a_secret_that_sops_encrypted_reaches_the_object_and_so_does_the_next_on
     let next = cluster.cloudflare.token(OTHER_TOKEN).named("next");
     next.may_write(cluster.remote.scope());
     harness::canary::watch_for(OTHER_TOKEN);
-    encrypt(&fleet, OTHER_TOKEN);
+    write(&cluster, &fleet, OTHER_TOKEN, &encrypt).await;
     cluster.push(FLEET, &fleet).await;
     cluster.until_applied(SETTINGS, FLEET).await;
     let look = async |value: &str| {
@@ -99,13 +87,15 @@ async fn a_sealed_secret_is_one_that_its_controller_takes_and_opens_as_the_secre
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let template = std::fs::read_to_string(tools::workspace().join("deploy/secrets/secret.yaml")).unwrap();
     std::fs::write(path.join("secret.yaml"), template.replace("<your API token>", TOKEN)).unwrap();
-    let command = ["--cert=cert.pem", "--format=yaml", "--secret-file=secret.yaml", "--sealed-secret-file=sealed.yaml"];
-    run("kubeseal", &command, path);
-    let sealed = std::fs::read_to_string(path.join("sealed.yaml")).unwrap();
+    let test = "a_sealed_secret_is_one_that_its_controller_takes_and_opens_as_the_secret_of_the_object";
+    let [seal] = commands("secrets.md", test).try_into().unwrap();
+    guide::type_in(&control_plane, path, &[], &seal).await;
+    let file = path.join("sealed-secret.yaml");
+    let sealed = std::fs::read_to_string(&file).unwrap();
     assert!(!sealed.contains(TOKEN), "{sealed}");
-    taken(&control_plane, &path.join("sealed.yaml")).await;
+    taken(&control_plane, &file).await;
 
-    let sealed = std::fs::File::open(path.join("sealed.yaml")).unwrap();
+    let sealed = std::fs::File::open(file).unwrap();
     let opened = Command::new(tools::tool("kubeseal").unwrap())
         .args(["--recovery-unseal", "--recovery-private-key=key.pem", "--format=json"])
         .current_dir(path)
@@ -149,12 +139,4 @@ async fn with_definitions() -> ControlPlane {
     control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await.unwrap();
     control_plane.kubectl(&["create", "namespace", "team-a"]).await.unwrap();
     control_plane
-}
-
-/// The API server takes the manifests, and knows each of their fields.
-async fn taken(control_plane: &ControlPlane, file: &Path) {
-    let arguments = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", file.to_str().unwrap()];
-    harness::fixture::eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&arguments).await)
-        .await
-        .unwrap();
 }

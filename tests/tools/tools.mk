@@ -12,6 +12,7 @@ HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SO
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
+HELM_CONTROLLER_VERSION := $(shell sed -n 's,^require github.com/fluxcd/helm-controller ,,p' $(TOOLS_SOURCE)/helm-controller/go.mod)
 SEALED_SECRETS_VERSION := $(shell sed -n 's,^require github.com/bitnami/sealed-secrets ,,p' $(TOOLS_SOURCE)/sealed-secrets/go.mod)
 SOPS_VERSION       := $(shell sed -n 's,^\tgithub.com/getsops/sops/v3 ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 AGE_VERSION        := $(shell sed -n 's,^\tfilippo.io/age ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
@@ -95,6 +96,11 @@ $(TOOLS_DIR)/sops: $(flux_module) | $(TOOLS_DIR)/kustomize-controller
 $(TOOLS_DIR)/age-keygen: $(flux_module) | $(TOOLS_DIR)/sops
 	$(call go_tool,kustomize-controller,filippo.io/age/cmd/age-keygen,$(AGE_VERSION),seconds)
 
+helm_controller_module := $(TOOLS_SOURCE)/helm-controller/go.mod $(TOOLS_SOURCE)/helm-controller/go.sum
+
+$(TOOLS_DIR)/helm-controller: $(helm_controller_module) | $(TOOLS_DIR)/age-keygen
+	$(call go_tool,helm-controller,github.com/fluxcd/helm-controller,$(HELM_CONTROLLER_VERSION),about 5 minutes)
+
 $(TOOLS_DIR)/kubeseal: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(TOOLS_SOURCE)/sealed-secrets/go.sum
 	$(call go_tool,sealed-secrets,github.com/bitnami/sealed-secrets/cmd/kubeseal,$(SEALED_SECRETS_VERSION),about 1 minute)
 
@@ -103,17 +109,28 @@ definitions = folder=$$(cd $(TOOLS_SOURCE)/$(1) && GOWORK=off $(TOOLS_GO) mod do
 	sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p') && cat "$$folder"/$(4)
 crds_version = $(shell sed -n 's,^\t$(1) ,,p' $(TOOLS_SOURCE)/crds/go.mod)
 
-$(TOOLS_DIR)/flux-crds.yaml: $(flux_module) $(wildcard $(TOOLS_SOURCE)/crds/*)
+flux_source_version = $(call crds_version,github.com/fluxcd/source-controller)
+
+$(TOOLS_DIR)/flux-crds.yaml: $(flux_module) $(helm_controller_module) $(wildcard $(TOOLS_SOURCE)/crds/*)
 	@mkdir -p $(@D)
 	@($(call definitions,kustomize-controller,github.com/fluxcd/kustomize-controller,$(FLUX_VERSION),config/crd/bases/*.yaml) && \
-	$(foreach module,github.com/fluxcd/source-controller github.com/fluxcd/helm-controller, \
-		$(call definitions,crds,$(module),$(call crds_version,$(module)),config/crd/bases/*.yaml) &&) :) > $@.new
+	$(call definitions,helm-controller,github.com/fluxcd/helm-controller,$(HELM_CONTROLLER_VERSION),config/crd/bases/*.yaml) && \
+	$(call definitions,crds,github.com/fluxcd/source-controller,$(flux_source_version),config/crd/bases/*.yaml)) > $@.new
 	@mv $@.new $@
+
+argocd_version = $(call crds_version,github.com/argoproj/argo-cd/v3)
+
+$(TOOLS_DIR)/argocd-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,crds,github.com/argoproj/argo-cd/v3,$(argocd_version),manifests/crds/application-crd.yaml)) > $@.new
+	@mv $@.new $@
+
+external_secrets_version = $(call crds_version,github.com/external-secrets/external-secrets)
 
 $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard $(TOOLS_SOURCE)/crds/*)
 	@mkdir -p $(@D)
 	@($(call definitions,sealed-secrets,github.com/bitnami/sealed-secrets,$(SEALED_SECRETS_VERSION),helm/sealed-secrets/crds/*.yaml) && echo --- && \
-	$(call definitions,crds,github.com/external-secrets/external-secrets,$(call crds_version,github.com/external-secrets/external-secrets),deploy/crds/bundle.yaml)) > $@.new
+	$(call definitions,crds,github.com/external-secrets/external-secrets,$(external_secrets_version),deploy/crds/bundle.yaml)) > $@.new
 	@mv $@.new $@
 
 .PHONY: cluster tools

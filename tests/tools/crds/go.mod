@@ -5,7 +5,7 @@ module tools/crds
 go 1.26.0
 
 require (
+	github.com/argoproj/argo-cd/v3 v3.2.0
 	github.com/external-secrets/external-secrets v1.3.2
-	github.com/fluxcd/helm-controller v1.4.0
 	github.com/fluxcd/source-controller v1.9.0
 )
