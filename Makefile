@@ -42,7 +42,7 @@ defects: cluster ## Build the operator with one leak after the other, and see th
 	@CARGO=$(CARGO) tests/defects/run
 
 .PHONY: demo
-demo: cluster ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
+demo: cluster $(TOOLS_DIR)/helm4 ## Show the main job: installed, an object applied, drift repaired, an error code (KEEP=1 leaves it running)
 	@# Built without optimisation: it shares its parts with the tests, and the reader waits minutes less.
 	@[ -x target/debug/harness -a -x target/debug/cloudflare-mtls-operator ] || \
 		echo "building the operator and the demo's parts (about 2 minutes the first time) ..."
@@ -93,6 +93,10 @@ crds: ## Generate crds/, and the chart's copy, from the types
 	$(CARGO) run --quiet --locked -- crd > crds/mtlshostnamesettings.yaml.new
 	mv crds/mtlshostnamesettings.yaml.new crds/mtlshostnamesettings.yaml
 	cp crds/mtlshostnamesettings.yaml $(CHART)/files/crd.yaml
+
+.PHONY: reference
+reference: ## Generate the tables of docs/reference.md from the CRD
+	BLESS=1 $(CARGO) test --quiet --locked --test install reference::
 
 .PHONY: manifests
 manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifests, from the chart

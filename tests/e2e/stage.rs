@@ -76,6 +76,9 @@ impl Stage {
     /// Uninstalls what this or a failed test has left. The CRD stays, as it does for everybody.
     async fn clear(&self) {
         self.node.helm(&format!("uninstall {NAME} -n {NAME} --ignore-not-found --wait")).await;
+        // Its rights go with it, so that it cannot give the Lease back: the next one would have to wait for its end.
+        self.node.kubectl(&format!("wait --for=delete pods -n {NAME} --all --timeout=60s")).await;
+        self.node.kubectl(&format!("delete lease {NAME} -n {NAME} --ignore-not-found")).await;
         if self.node.try_kubectl("get crd mtlshostnamesettings.cloudflare-mtls.dev").await.is_ok() {
             let free = json!([{"op": "remove", "path": "/metadata/finalizers"}]).to_string();
             for object in self.node.get("mhs -A").await["items"].as_array().unwrap() {
@@ -129,7 +132,7 @@ impl Stage {
 
     fn arguments(&self, command: &str, values: &Value) -> String {
         let mut all = json!({
-            "cloudflare": {"apiUrl": self.front.url(), "requestsPer5m": 100_000},
+            "cloudflare": {"apiUrl": self.front.url(), "requestsPer5m": 1200},
             "hostAliases": [{"ip": self.node.address, "hostnames": [HOST]}],
             "caBundle": {"configMap": "cloudflare-ca"},
         });

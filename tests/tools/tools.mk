@@ -10,6 +10,8 @@ KUBERNETES_VERSION := $(shell sed -n 's,^require k8s.io/kubernetes ,,p' $(TOOLS_
 ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' $(TOOLS_SOURCE)/etcd/go.mod)
 HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SOURCE)/helm3/go.mod)
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
+HELM_DOCS_VERSION  := $(shell sed -n 's,^require github.com/norwoodj/helm-docs ,,p' $(TOOLS_SOURCE)/helm-docs/go.mod)
+HELM_UNITTEST_VERSION := $(shell sed -n 's,^require github.com/helm-unittest/helm-unittest ,,p' $(TOOLS_SOURCE)/helm-unittest/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 HELM_CONTROLLER_VERSION := $(shell sed -n 's,^require github.com/fluxcd/helm-controller ,,p' $(TOOLS_SOURCE)/helm-controller/go.mod)
@@ -66,6 +68,12 @@ $(TOOLS_DIR)/helm3: $(TOOLS_SOURCE)/helm3/go.mod $(TOOLS_SOURCE)/helm3/go.sum | 
 
 $(TOOLS_DIR)/argo-lua: $(wildcard $(TOOLS_SOURCE)/argo-lua/*)
 	$(call go_tool,argo-lua,.,with the interpreter of Argo CD,seconds)
+
+$(TOOLS_DIR)/helm-docs: $(TOOLS_SOURCE)/helm-docs/go.mod $(TOOLS_SOURCE)/helm-docs/go.sum | $(TOOLS_DIR)/helm3
+	$(call go_tool,helm-docs,github.com/norwoodj/helm-docs/cmd/helm-docs,$(HELM_DOCS_VERSION),half a minute,-X main.version=$(HELM_DOCS_VERSION))
+
+$(TOOLS_DIR)/helm-unittest: $(TOOLS_SOURCE)/helm-unittest/go.mod $(TOOLS_SOURCE)/helm-unittest/go.sum | $(TOOLS_DIR)/helm3
+	$(call go_tool,helm-unittest,github.com/helm-unittest/helm-unittest/cmd/helm-unittest,$(HELM_UNITTEST_VERSION),about 2 minutes)
 
 # Not among the tools of the suite: `make e2e` alone needs them.
 $(TOOLS_DIR)/kubelet: $(kubernetes_module)
@@ -133,13 +141,16 @@ $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard
 	$(call definitions,crds,github.com/external-secrets/external-secrets,$(external_secrets_version),deploy/crds/bundle.yaml)) > $@.new
 	@mv $@.new $@
 
+# What the suite needs beside the control plane.
+SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua)
+
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
 cluster:
-tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/argo-lua
+tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(SUITE_TOOLS)
 else
 cluster: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/kube-controller-manager: | $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/helm4: | $(TOOLS_DIR)/kubectl
-tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/argo-lua ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
+tools: cluster $(TOOLS_DIR)/kube-controller-manager $(SUITE_TOOLS) ## Build etcd, Kubernetes' programs, Helm 3 and 4 and what else the tests run
 endif
