@@ -93,7 +93,8 @@ metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at 
 	$(CARGO) test --locked --test operator -- --ignored promtool
 
 .PHONY: gitops
-gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/flux-crds.yaml ## Have Flux' own kustomize-controller reconcile the operator and its objects
+gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
+		$(TOOLS_DIR)/helm-controller $(foreach kinds,flux secrets argocd,$(TOOLS_DIR)/$(kinds)-crds.yaml) ## Have Flux' own kustomize-controller reconcile the operator and its objects
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test gitops -- --ignored
 
