@@ -6,12 +6,14 @@ pub mod bench;
 pub mod canary;
 pub mod cloudflare;
 pub mod control_plane;
+pub mod dashboard;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
 pub mod hosts;
 pub mod kubectl;
 pub mod operator;
+pub mod prometheus;
 pub mod tools;
 
 mod authority;
