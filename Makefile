@@ -8,6 +8,7 @@ OPERATOR := target/release/cloudflare-mtls-operator
 
 include tests/tools/tools.mk
 include tests/conformance/conformance.mk
+include image/image.mk
 
 .PHONY: help
 help: ## List the targets
@@ -41,7 +42,7 @@ defects: cluster ## Build the operator with one leak after the other, and see th
 	@CARGO=$(CARGO) tests/defects/run
 
 .PHONY: demo
-demo: cluster ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
+demo: cluster $(TOOLS_DIR)/helm4 ## Show the main job: installed, an object applied, drift repaired, an error code (KEEP=1 leaves it running)
 	@# Built without optimisation: it shares its parts with the tests, and the reader waits minutes less.
 	@[ -x target/debug/harness -a -x target/debug/cloudflare-mtls-operator ] || \
 		echo "building the operator and the demo's parts (about 2 minutes the first time) ..."
@@ -71,6 +72,19 @@ metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at 
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test operator -- --ignored promtool
 
+.PHONY: gitops
+gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/flux-crds.yaml ## Have Flux' own kustomize-controller reconcile the operator and its objects
+	$(CARGO) build --locked -p harness
+	$(CARGO) test --locked --test gitops -- --ignored
+
+.PHONY: argocd-testdata
+argocd-testdata: cluster $(TOOLS_DIR)/argo-lua ## Bring an object into every state, and write deploy/argocd from what kubectl shows
+	$(CARGO) build --locked -p harness
+	@# One after the other: the cases and the ConfigMap are written from what the states left.
+	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::states
+	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::written
+	$(CARGO) test --quiet --locked --test operator argocd
+
 CHART := charts/cloudflare-mtls-operator
 
 .PHONY: crds
@@ -78,6 +92,10 @@ crds: ## Generate crds/, and the chart's copy, from the types
 	$(CARGO) run --quiet --locked -- crd > crds/mtlshostnamesettings.yaml.new
 	mv crds/mtlshostnamesettings.yaml.new crds/mtlshostnamesettings.yaml
 	cp crds/mtlshostnamesettings.yaml $(CHART)/files/crd.yaml
+
+.PHONY: reference
+reference: ## Generate the tables of docs/reference.md from the CRD
+	BLESS=1 $(CARGO) test --quiet --locked --test install reference::
 
 .PHONY: manifests
 manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifests, from the chart

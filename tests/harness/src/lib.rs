@@ -10,6 +10,7 @@ pub mod dashboard;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
+pub mod helm;
 pub mod hosts;
 pub mod kubectl;
 pub mod operator;
@@ -17,6 +18,7 @@ pub mod prometheus;
 pub mod tools;
 
 mod authority;
+mod command;
 mod error;
 mod gate;
 
