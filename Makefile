@@ -30,6 +30,26 @@ test: lint tools chart-test ## Run the whole suite against a real API server and
 	@# More tests at a time than there are cores: they mostly wait.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 
+NODE_TOOLS   := $(addprefix $(TOOLS_DIR)/,helm4 kube-controller-manager kube-scheduler kubelet pause)
+NODE_MACHINE := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+node_image    = target/image/cloudflare-mtls-operator-$(1)-linux-$(NODE_MACHINE).tar
+
+.PHONY: e2e
+ifeq ($(shell id -u),0)
+e2e: cluster $(NODE_TOOLS) ## Run the operator's image, installed by Helm, as pods on a real node (needs root)
+	@tests/e2e/install
+	$(CARGO) test --locked --test e2e --no-run
+	@$(MAKE) --no-print-directory image PLATFORMS=$(NODE_MACHINE)
+	@# The same program in another image, to upgrade to.
+	@$(MAKE) --no-print-directory image PLATFORMS=$(NODE_MACHINE) IMAGE_TAG=next
+	tests/e2e/run $(call node_image,$(IMAGE_TAG)) $(call node_image,next) -- \
+		$(CARGO) test --locked --offline --test e2e -- --ignored --test-threads=1 --nocapture
+else
+e2e:
+	@echo "SKIPPED: the tests on a real node need root, to make the node; they are counted as ignored below"
+	$(CARGO) test --locked --test e2e
+endif
+
 FUZZ_RUNS ?= 1000000
 
 .PHONY: fuzz
@@ -73,7 +93,8 @@ metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at 
 	$(CARGO) test --locked --test operator -- --ignored promtool
 
 .PHONY: gitops
-gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/flux-crds.yaml ## Have Flux' own kustomize-controller reconcile the operator and its objects
+gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
+		$(TOOLS_DIR)/helm-controller $(foreach kinds,flux secrets argocd,$(TOOLS_DIR)/$(kinds)-crds.yaml) ## Have Flux' own kustomize-controller reconcile the operator and its objects
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test gitops -- --ignored
 
