@@ -1,6 +1,9 @@
 //! A cluster with Flux: a control plane, its definitions, and the real kustomize-controller.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use harness::{
     cloudflare::{Cloudflare, Credential, Remote},
@@ -12,7 +15,10 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::repository::{Archiver, Checkout};
+use crate::{
+    guide,
+    repository::{Archiver, Checkout},
+};
 
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
 /// The zone that the manifests in `deploy` name.
@@ -36,6 +42,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// An empty cluster with Flux.
     pub(crate) async fn new() -> Self {
+        Self::with_flux_told(&[]).await
+    }
+
+    /// The same with a kustomize-controller that has these arguments too.
+    pub(crate) async fn with_flux_told(arguments: &[&str]) -> Self {
         let control_plane = ControlPlane::start_with_controllers().await.unwrap();
         let crds = tools::tool("flux-crds.yaml").unwrap();
         control_plane.kubectl(&["apply", "--server-side", "-f", crds.to_str().unwrap()]).await.unwrap();
@@ -45,13 +56,18 @@ impl Cluster {
         let token = cloudflare.token(TOKEN).named("team");
         token.may_write(remote.scope());
         harness::canary::watch_for(TOKEN);
-        let flux = start_flux(&control_plane).await;
+        let flux = start_flux(&control_plane, arguments).await;
         let archiver = Archiver::start().await;
         Self { cloudflare, remote, token, archiver, operator: None, flux, control_plane }
     }
 
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
         self.control_plane.kubectl(arguments).await.unwrap()
+    }
+
+    /// Types commands in a folder.
+    pub(crate) async fn type_in(&self, folder: &Path, commands: &str) -> String {
+        guide::type_in(&self.control_plane, folder, &[], commands).await
     }
 
     /// Applies a file of this repository as it is.
@@ -156,6 +172,24 @@ impl Cluster {
         .unwrap()
     }
 
+    /// Waits until an object has acknowledged this value of its annotation `reconcile-at`.
+    pub(crate) async fn until_looked(&self, name: &str, value: &str) {
+        eventually(PATIENCE, format!("{name}: looked"), async || {
+            let object = self.get("team-a", &format!("mhs/{name}")).await.ok_or("not there")?;
+            let looked = object["status"]["lastHandledReconcileAt"] == value;
+            if looked { Ok(()) } else { Err(format!("{:#}", object["status"])) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until Flux has applied the operator's Deployment.
+    pub(crate) async fn until_deployed(&self) {
+        let deployment = format!("deployment/{OPERATOR}");
+        let there = || async { self.get(OPERATOR, &deployment).await.map(drop).ok_or("not there") };
+        eventually(PATIENCE, &deployment, there).await.unwrap();
+    }
+
     pub(crate) async fn until_gone(&self, namespace: &str, name: &str) {
         eventually(PATIENCE, format!("{name} is gone"), async || match self.get(namespace, name).await {
             None => Ok(()),
@@ -205,8 +239,14 @@ impl Cluster {
     }
 }
 
+/// The API server takes the manifests, and knows each of their fields.
+pub(crate) async fn taken(control_plane: &ControlPlane, file: &Path) {
+    let arguments = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", file.to_str().unwrap()];
+    eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&arguments).await).await.unwrap();
+}
+
 /// Starts kustomize-controller as Flux runs it, under its own name and with the rights that Flux gives it.
-async fn start_flux(control_plane: &ControlPlane) -> Guarded {
+async fn start_flux(control_plane: &ControlPlane, arguments: &[&str]) -> Guarded {
     for command in [
         "create namespace flux-system",
         "create serviceaccount kustomize-controller -n flux-system",
@@ -236,6 +276,7 @@ async fn start_flux(control_plane: &ControlPlane) -> Guarded {
             .args(["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0"])
             // As often as a test can wait for.
             .arg("--requeue-dependency=2s")
+            .args(arguments)
             .env_clear()
             .env("RUNTIME_NAMESPACE", "flux-system")
             .env("KUBECONFIG", &kubeconfig)

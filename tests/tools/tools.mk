@@ -14,7 +14,8 @@ HELM_DOCS_VERSION  := $(shell sed -n 's,^require github.com/norwoodj/helm-docs ,
 HELM_UNITTEST_VERSION := $(shell sed -n 's,^require github.com/helm-unittest/helm-unittest ,,p' $(TOOLS_SOURCE)/helm-unittest/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
-FLUX_SOURCE_VERSION := $(shell sed -n 's,^require github.com/fluxcd/source-controller ,,p' $(TOOLS_SOURCE)/flux-crds/go.mod)
+HELM_CONTROLLER_VERSION := $(shell sed -n 's,^require github.com/fluxcd/helm-controller ,,p' $(TOOLS_SOURCE)/helm-controller/go.mod)
+SEALED_SECRETS_VERSION := $(shell sed -n 's,^require github.com/bitnami/sealed-secrets ,,p' $(TOOLS_SOURCE)/sealed-secrets/go.mod)
 SOPS_VERSION       := $(shell sed -n 's,^\tgithub.com/getsops/sops/v3 ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 AGE_VERSION        := $(shell sed -n 's,^\tfilippo.io/age ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 
@@ -103,13 +104,42 @@ $(TOOLS_DIR)/sops: $(flux_module) | $(TOOLS_DIR)/kustomize-controller
 $(TOOLS_DIR)/age-keygen: $(flux_module) | $(TOOLS_DIR)/sops
 	$(call go_tool,kustomize-controller,filippo.io/age/cmd/age-keygen,$(AGE_VERSION),seconds)
 
-# The definitions of Flux's kinds, as they lie in its modules.
-$(TOOLS_DIR)/flux-crds.yaml: $(flux_module) $(wildcard $(TOOLS_SOURCE)/flux-crds/*)
+helm_controller_module := $(TOOLS_SOURCE)/helm-controller/go.mod $(TOOLS_SOURCE)/helm-controller/go.sum
+
+$(TOOLS_DIR)/helm-controller: $(helm_controller_module) | $(TOOLS_DIR)/age-keygen
+	$(call go_tool,helm-controller,github.com/fluxcd/helm-controller,$(HELM_CONTROLLER_VERSION),about 5 minutes)
+
+$(TOOLS_DIR)/kubeseal: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(TOOLS_SOURCE)/sealed-secrets/go.sum
+	$(call go_tool,sealed-secrets,github.com/bitnami/sealed-secrets/cmd/kubeseal,$(SEALED_SECRETS_VERSION),about 1 minute)
+
+# Definitions of other people's kinds, as they lie in their modules: $(call definitions,MODULE FOLDER,MODULE,VERSION,FILES)
+definitions = folder=$$(cd $(TOOLS_SOURCE)/$(1) && GOWORK=off $(TOOLS_GO) mod download -json $(2)@$(3) | \
+	sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p') && cat "$$folder"/$(4)
+crds_version = $(shell sed -n 's,^\t$(1) ,,p' $(TOOLS_SOURCE)/crds/go.mod)
+
+flux_source_version = $(call crds_version,github.com/fluxcd/source-controller)
+
+$(TOOLS_DIR)/flux-crds.yaml: $(flux_module) $(helm_controller_module) $(wildcard $(TOOLS_SOURCE)/crds/*)
 	@mkdir -p $(@D)
-	@module() { (cd "$(TOOLS_SOURCE)/$$1" && GOWORK=off $(TOOLS_GO) mod download -json "$$2@$$3" | sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p'); }; \
-	kustomize=$$(module kustomize-controller github.com/fluxcd/kustomize-controller $(FLUX_VERSION)) && \
-	source=$$(module flux-crds github.com/fluxcd/source-controller $(FLUX_SOURCE_VERSION)) && \
-	cat "$$kustomize"/config/crd/bases/*.yaml "$$source"/config/crd/bases/*.yaml > $@.new && mv $@.new $@ && echo "took $(@F)"
+	@($(call definitions,kustomize-controller,github.com/fluxcd/kustomize-controller,$(FLUX_VERSION),config/crd/bases/*.yaml) && \
+	$(call definitions,helm-controller,github.com/fluxcd/helm-controller,$(HELM_CONTROLLER_VERSION),config/crd/bases/*.yaml) && \
+	$(call definitions,crds,github.com/fluxcd/source-controller,$(flux_source_version),config/crd/bases/*.yaml)) > $@.new
+	@mv $@.new $@
+
+argocd_version = $(call crds_version,github.com/argoproj/argo-cd/v3)
+
+$(TOOLS_DIR)/argocd-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,crds,github.com/argoproj/argo-cd/v3,$(argocd_version),manifests/crds/application-crd.yaml)) > $@.new
+	@mv $@.new $@
+
+external_secrets_version = $(call crds_version,github.com/external-secrets/external-secrets)
+
+$(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,sealed-secrets,github.com/bitnami/sealed-secrets,$(SEALED_SECRETS_VERSION),helm/sealed-secrets/crds/*.yaml) && echo --- && \
+	$(call definitions,crds,github.com/external-secrets/external-secrets,$(external_secrets_version),deploy/crds/bundle.yaml)) > $@.new
+	@mv $@.new $@
 
 # What the suite needs beside the control plane.
 SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua)
