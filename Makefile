@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 OPERATOR := target/release/cloudflare-mtls-operator
+CHART := charts/cloudflare-mtls-operator
 
 include tests/tools/tools.mk
 include tests/conformance/conformance.mk
@@ -88,9 +89,17 @@ soak: cluster build ## Churn objects with faults for half an hour, and draw memo
 	target/release/harness soak --operator $(OPERATOR) --graph docs/soak.svg $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: metrics
-metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at the metrics
-	$(CARGO) build --locked -p harness
+metrics: cluster $(TOOLS_DIR)/promtool $(TOOLS_DIR)/prometheus ## Have the real Prometheus look at the metrics, the alerts and the dashboard
+	$(TOOLS_DIR)/promtool check rules --lint=all --lint-fatal $(CHART)/files/alerts.yaml
+	$(TOOLS_DIR)/promtool test rules tests/alerts/*.yaml
+	$(CARGO) build --workspace --locked
 	$(CARGO) test --locked --test operator -- --ignored promtool
+	target/debug/harness dashboard --operator target/debug/cloudflare-mtls-operator --seconds 30 --picture target/dashboard.svg
+
+.PHONY: dashboard
+dashboard: cluster $(TOOLS_DIR)/prometheus ## Draw the dashboard into docs/dashboard.svg, from six minutes of what a real Prometheus scraped
+	$(CARGO) build --workspace --locked
+	target/debug/harness dashboard --operator target/debug/cloudflare-mtls-operator --picture docs/dashboard.svg
 
 .PHONY: gitops
 gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
@@ -105,8 +114,6 @@ argocd-testdata: cluster $(TOOLS_DIR)/argo-lua ## Bring an object into every sta
 	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::states
 	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::written
 	$(CARGO) test --quiet --locked --test operator argocd
-
-CHART := charts/cloudflare-mtls-operator
 
 .PHONY: crds
 crds: ## Generate crds/, and the chart's copy, from the types

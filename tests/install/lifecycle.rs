@@ -5,6 +5,7 @@ use harness::{
     fixture::{CREDENTIAL, Fixture, PATIENCE, eventually, random_id},
     helm::Version,
     kubectl::Kubectl,
+    tools,
 };
 use serde_json::{Value, json};
 
@@ -143,8 +144,12 @@ async fn see_what_pod_security_says(site: &Site, scenario: &Scenario) {
 
 async fn each_scenario(version: Version) {
     let site = Site::new(version).await;
-    site.control_plane.apply(include_str!("monitoring-crds.yaml")).await.unwrap();
-    site.control_plane.kubectl(&["create", "namespace", RELEASE]).await.unwrap();
+    // The Prometheus operator's own definitions, which refuse what it would not understand.
+    let kinds = tools::tool("monitoring-crds.yaml").unwrap();
+    site.control_plane.apply(&std::fs::read_to_string(kinds).unwrap()).await.unwrap();
+    for namespace in [RELEASE, "monitoring"] {
+        site.control_plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    }
     let enforce = "pod-security.kubernetes.io/enforce=restricted";
     site.control_plane.kubectl(&["label", "namespace", RELEASE, enforce]).await.unwrap();
     // Those that bring no CRD come last: they find the one that was kept.

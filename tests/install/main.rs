@@ -9,6 +9,7 @@ mod crd;
 mod documents;
 mod lifecycle;
 mod manifests;
+mod oncall;
 mod readme;
 mod reference;
 mod render;

@@ -87,9 +87,12 @@ $(TOOLS_DIR)/pause: $(kubernetes_module)
 	@mkdir -p $(TOOLS_DIR) && cd $(TOOLS_SOURCE)/kubernetes && $(TOOLS_GO) mod download k8s.io/kubernetes && \
 	$(CC) -Os -static -s -o $(abspath $@) "$$($(TOOLS_GO) list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c"
 
-# Not among the tools of the suite: `make metrics` alone needs it.
+# Not among the tools of the suite: `make metrics` alone needs these two.
 $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
 	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
+
+$(TOOLS_DIR)/prometheus: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum | $(TOOLS_DIR)/promtool
+	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/prometheus,$(PROMETHEUS_VERSION),about 2 minutes)
 
 # Not among the tools of the suite: `make gitops` alone needs these three. They share a module, since Flux decrypts with
 # the libraries of the two others.
@@ -133,6 +136,14 @@ $(TOOLS_DIR)/argocd-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
 	@($(call definitions,crds,github.com/argoproj/argo-cd/v3,$(argocd_version),manifests/crds/application-crd.yaml)) > $@.new
 	@mv $@.new $@
 
+prometheus_operator_version = $(call crds_version,github.com/prometheus-operator/prometheus-operator)
+monitoring_kinds := example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules,servicemonitors}.yaml
+
+$(TOOLS_DIR)/monitoring-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,crds,github.com/prometheus-operator/prometheus-operator,$(prometheus_operator_version),$(monitoring_kinds))) > $@.new
+	@mv $@.new $@
+
 external_secrets_version = $(call crds_version,github.com/external-secrets/external-secrets)
 
 $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard $(TOOLS_SOURCE)/crds/*)
@@ -142,7 +153,7 @@ $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard
 	@mv $@.new $@
 
 # What the suite needs beside the control plane.
-SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua)
+SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua monitoring-crds.yaml)
 
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
