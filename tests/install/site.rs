@@ -33,13 +33,13 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// An empty cluster with two teams in it.
+    /// An empty cluster with two teams in it, and those who watch over it.
     pub(crate) async fn new(version: Version) -> Self {
         Self::on(ControlPlane::start().await.unwrap(), version).await
     }
 
     pub(crate) async fn on(control_plane: ControlPlane, version: Version) -> Self {
-        for namespace in ["team-a", "team-b"] {
+        for namespace in ["team-a", "team-b", "monitoring"] {
             control_plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
         }
         let helm = Helm::new(version, control_plane.kubeconfig());
