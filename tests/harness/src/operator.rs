@@ -62,6 +62,13 @@ impl Builder<'_> {
         self
     }
 
+    /// Run under another `ServiceAccount` of the operator's namespace.
+    #[must_use]
+    pub fn service_account(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.account);
+        self
+    }
+
     /// Take part in leader election; off otherwise, so that operators of different tests don't wait for each other.
     #[must_use]
     pub fn leader_elect(mut self) -> Self {
