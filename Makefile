@@ -8,6 +8,7 @@ OPERATOR := target/release/cloudflare-mtls-operator
 
 include tests/tools/tools.mk
 include tests/conformance/conformance.mk
+include image/image.mk
 
 .PHONY: help
 help: ## List the targets
@@ -70,6 +71,14 @@ soak: cluster build ## Churn objects with faults for half an hour, and draw memo
 metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at the metrics
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test operator -- --ignored promtool
+
+.PHONY: argocd-testdata
+argocd-testdata: cluster $(TOOLS_DIR)/argo-lua ## Bring an object into every state, and write deploy/argocd from what kubectl shows
+	$(CARGO) build --locked -p harness
+	@# One after the other: the cases and the ConfigMap are written from what the states left.
+	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::states
+	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::written
+	$(CARGO) test --quiet --locked --test operator argocd
 
 CHART := charts/cloudflare-mtls-operator
 

@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use kube::runtime::reflector::Store;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::{Guarded, context::Context};
-use crate::api::{HostnameState, MtlsHostnameSettings};
+use crate::api::{HostnameState, MtlsHostnameSettings, Reason, parse_interval};
 
 /// Collects from the caches of all watches.
 pub(super) struct Series {
@@ -59,6 +60,20 @@ impl<'a> Shown<'a> {
         conditions.map(|condition| (kind(&condition.type_), status(&condition.status))).collect()
     }
 
+    /// The reason of its condition `Ready`.
+    fn reason(&self) -> Option<&'static str> {
+        let Some(object) = self.object else { return Some(Reason::SpecInvalid.as_str()) };
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        conditions.find(|condition| condition.type_ == "Ready").map(|ready| reason(&ready.reason))
+    }
+
+    /// How often it is looked at, if it is.
+    fn interval(&self, default: Duration) -> Option<Duration> {
+        let spec = &self.object.filter(|object| object.metadata.deletion_timestamp.is_none())?.spec;
+        let told = || spec.interval.as_deref().map_or(Some(default), |text| parse_interval(text).ok());
+        if spec.suspend.unwrap_or_default() { None } else { told() }
+    }
+
     /// How many of its hostnames are in each state.
     fn hostnames(&self) -> BTreeMap<&'a str, u32> {
         let mut counts = BTreeMap::new();
@@ -82,6 +97,10 @@ fn status(status: &str) -> &str {
     if ["True", "False", "Unknown"].contains(&status) { status } else { OTHER }
 }
 
+fn reason(reason: &str) -> &'static str {
+    Reason::ALL.iter().find(|known| known.as_str() == reason).map_or(OTHER, |known| known.as_str())
+}
+
 fn state(state: &HostnameState) -> &str {
     if matches!(state, HostnameState::Other(_)) { OTHER } else { state.as_str() }
 }
@@ -103,6 +122,32 @@ impl Collector for Series {
             for (kind, status) in one.conditions() {
                 let labels = [("namespace", one.namespace), ("name", one.name), ("type", kind), ("status", status)];
                 family.encode_family(&labels)?.encode_gauge(&1_i64)?;
+            }
+        }
+
+        let mut family = encoder.encode_descriptor(
+            "cfmtls_resource_reason",
+            "The reason of an object's condition Ready: 1 for the one that it has",
+            None,
+            MetricType::Gauge,
+        )?;
+        for one in &shown {
+            if let Some(reason) = one.reason() {
+                let labels = [("namespace", one.namespace), ("name", one.name), ("reason", reason)];
+                family.encode_family(&labels)?.encode_gauge(&1_i64)?;
+            }
+        }
+
+        let mut family = encoder.encode_descriptor(
+            "cfmtls_resource_interval_seconds",
+            "How often an object is looked at",
+            None,
+            MetricType::Gauge,
+        )?;
+        for one in &shown {
+            if let Some(interval) = one.interval(self.context.settings.default_interval) {
+                let labels = [("namespace", one.namespace), ("name", one.name)];
+                family.encode_family(&labels)?.encode_gauge(&interval.as_secs_f64())?;
             }
         }
 

@@ -8,6 +8,7 @@
 // Tests begin in the order of their names. `busy`, `calm` and `cluster::away` have one each that takes three minutes,
 // beside all others.
 mod answers;
+mod argocd;
 mod behaviour;
 mod busy;
 mod calm;

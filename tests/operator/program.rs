@@ -191,7 +191,7 @@ async fn without_a_crd_it_says_so_keeps_trying_and_starts_when_it_comes() {
 }
 
 /// Opens the schema so that anything is stored, as an older or foreign CRD would.
-async fn relax(control_plane: &ControlPlane) {
+pub(crate) async fn relax(control_plane: &ControlPlane) {
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let patch = json!([
         {"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec", "value": schema},

@@ -97,6 +97,9 @@ async fn the_metrics_are_those_that_are_documented_and_go_with_their_object() {
     let scrape = eventually(PATIENCE, "the conditions as metrics", shown).await.unwrap();
     assert_eq!(scrape.metrics(), documented());
     for (sample, value) in [
+        (format!("cfmtls_resource_reason{{{},reason=\"InSync\"}}", object("one")), "1"),
+        (format!("cfmtls_resource_reason{{{},reason=\"HostnameNotInScope\"}}", object("bad")), "1"),
+        (format!("cfmtls_resource_interval_seconds{{{}}}", object("one")), "600.0"),
         (format!("cfmtls_hostnames{{{},state=\"InSync\"}}", object("one")), "2"),
         (format!("cfmtls_hostnames{{{},state=\"Rejected\"}}", object("bad")), "1"),
         ("cfmtls_drift_detected_total".to_owned(), "1"),
@@ -114,6 +117,16 @@ async fn the_metrics_are_those_that_are_documented_and_go_with_their_object() {
     let synced = scrape.value(&format!("cfmtls_last_successful_sync_timestamp_seconds{{{}}}", object("one")));
     let now = jiff::Timestamp::now().as_second();
     assert!((now - 600..=now).contains(&synced.parse::<i64>().unwrap()), "{synced}");
+
+    world.fixture.patch("bad", &json!({"spec": {"interval": "1h30m"}})).await.unwrap();
+    world.fixture.patch("one", &json!({"spec": {"suspend": true}})).await.unwrap();
+    let intervals = || async {
+        let scrape = Scrape::of(&world.operator).await;
+        let of = |name| scrape.value(&format!("cfmtls_resource_interval_seconds{{{}}}", object(name))).to_owned();
+        let (suspended, told) = (of("one"), of("bad"));
+        if suspended == "absent" && told == "5400.0" { Ok(()) } else { Err(format!("{suspended}, {told}")) }
+    };
+    eventually(PATIENCE, "an interval that was told, and none while suspended", intervals).await.unwrap();
 
     world.fixture.delete("one").await.unwrap();
     let gone = || async {

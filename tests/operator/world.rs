@@ -147,6 +147,12 @@ impl World {
         self.restart().await;
     }
 
+    /// Runs kubectl with an administrator's rights in this world's namespace, and returns what it printed.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> harness::Result<String> {
+        let arguments = [&["--namespace", self.fixture.namespace()], arguments].concat();
+        self.control_plane.kubectl(&arguments).await
+    }
+
     pub(crate) fn scope(&self) -> Scope {
         self.remote.scope().clone()
     }

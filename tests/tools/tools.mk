@@ -11,6 +11,9 @@ ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' 
 HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SOURCE)/helm3/go.mod)
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
+FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
+SOPS_VERSION       := $(shell sed -n 's,^\tgithub.com/getsops/sops/v3 ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
+AGE_VERSION        := $(shell sed -n 's,^\tfilippo.io/age ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 
 # Without a stamp the programs call themselves v0.0.0, and Helm's `kubeVersion` checks and `kubectl version` believe it.
 kubernetes_numbers := $(subst ., ,$(patsubst v%,%,$(KUBERNETES_VERSION)))
@@ -59,6 +62,9 @@ $(TOOLS_DIR)/helm4: $(TOOLS_SOURCE)/helm4/go.mod $(TOOLS_SOURCE)/helm4/go.sum
 $(TOOLS_DIR)/helm3: $(TOOLS_SOURCE)/helm3/go.mod $(TOOLS_SOURCE)/helm3/go.sum | $(TOOLS_DIR)/helm4
 	$(call go_tool,helm3,helm.sh/helm/v3/cmd/helm,$(HELM3_VERSION),about 1 minute,-X helm.sh/helm/v3/internal/version.version=$(HELM3_VERSION))
 
+$(TOOLS_DIR)/argo-lua: $(wildcard $(TOOLS_SOURCE)/argo-lua/*)
+	$(call go_tool,argo-lua,.,with the interpreter of Argo CD,seconds)
+
 # Not among the tools of the suite: `make e2e` alone needs them.
 $(TOOLS_DIR)/kubelet: $(kubernetes_module)
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kubelet,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
@@ -66,17 +72,35 @@ $(TOOLS_DIR)/kubelet: $(kubernetes_module)
 $(TOOLS_DIR)/kube-scheduler: $(kubernetes_module) | $(TOOLS_DIR)/kubelet
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kube-scheduler,$(KUBERNETES_VERSION),a quarter of a minute,$(kubernetes_stamp))
 
+# The program that holds a pod's namespaces, as Kubernetes has it in its own image.
+$(TOOLS_DIR)/pause: $(kubernetes_module)
+	@mkdir -p $(TOOLS_DIR) && cd $(TOOLS_SOURCE)/kubernetes && $(TOOLS_GO) mod download k8s.io/kubernetes && \
+	$(CC) -Os -static -s -o $(abspath $@) "$$($(TOOLS_GO) list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c"
+
 # Not among the tools of the suite: `make metrics` alone needs it.
 $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
 	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
 
+# Not among the tools of the suite: `make gitops` alone needs these three. They share a module, since Flux decrypts with
+# the libraries of the two others.
+flux_module := $(TOOLS_SOURCE)/kustomize-controller/go.mod $(TOOLS_SOURCE)/kustomize-controller/go.sum
+
+$(TOOLS_DIR)/kustomize-controller: $(flux_module)
+	$(call go_tool,kustomize-controller,github.com/fluxcd/kustomize-controller,$(FLUX_VERSION),about 9 minutes)
+
+$(TOOLS_DIR)/sops: $(flux_module) | $(TOOLS_DIR)/kustomize-controller
+	$(call go_tool,kustomize-controller,github.com/getsops/sops/v3/cmd/sops,$(SOPS_VERSION),about 1 minute)
+
+$(TOOLS_DIR)/age-keygen: $(flux_module) | $(TOOLS_DIR)/sops
+	$(call go_tool,kustomize-controller,filippo.io/age/cmd/age-keygen,$(AGE_VERSION),seconds)
+
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
 cluster:
-tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3
+tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/argo-lua
 else
 cluster: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/kube-controller-manager: | $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/helm4: | $(TOOLS_DIR)/kubectl
-tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
+tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/argo-lua ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
 endif

@@ -35,7 +35,14 @@ impl Fixture {
     /// # Errors
     /// When the API server refuses.
     pub async fn new(control_plane: &ControlPlane) -> Result<Self> {
-        let client = control_plane.client().await?;
+        Self::of(control_plane.client().await?).await
+    }
+
+    /// The same in the cluster of this client.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn of(client: kube::Client) -> Result<Self> {
         let namespace = format!("test-{:08x}", fastrand::u32(..));
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.context("namespace")?;

@@ -9,12 +9,14 @@ pub mod control_plane;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
+pub mod helm;
 pub mod hosts;
 pub mod kubectl;
 pub mod operator;
 pub mod tools;
 
 mod authority;
+mod command;
 mod error;
 mod gate;
 

@@ -1,6 +1,9 @@
 //go:build tools
 
-// Package tools names the program that is built, so that `go mod tidy` keeps what it needs.
+// Package tools names the programs that are built, so that `go mod tidy` keeps what they need.
 package tools
 
-import _ "github.com/prometheus/prometheus/cmd/promtool"
+import (
+	_ "github.com/prometheus/prometheus/cmd/prometheus"
+	_ "github.com/prometheus/prometheus/cmd/promtool"
+)

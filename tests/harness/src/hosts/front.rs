@@ -1,6 +1,6 @@
 //! The emulator behind TLS: with a good certificate, or with one of the faults at which every client must turn away.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ impl Face {
 /// The TLS host. Dropping it closes its port.
 #[derive(Debug)]
 pub struct Front {
+    host: String,
     port: u16,
     authority: PathBuf,
     face: watch::Sender<Face>,
@@ -73,22 +74,30 @@ impl Front {
     /// # Errors
     /// When no port or no certificate can be had.
     pub async fn before(target: SocketAddr, folder: &Path) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::named("localhost", Ipv4Addr::LOCALHOST.into(), target, folder).await
+    }
+
+    /// The same on another address, under a name by which its clients find it there.
+    ///
+    /// # Errors
+    /// As [`Self::before`].
+    pub async fn named(host: &str, address: IpAddr, target: SocketAddr, folder: &Path) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
         let port = listener.local_addr()?.port();
-        let certificates = Certificates::new()?;
+        let certificates = Certificates::new(host)?;
         let authority = folder.join(format!("authority-{port}.pem"));
         std::fs::write(&authority, &certificates.authority).context(authority.display())?;
         let (raw, plain) = (Received::default(), Received::default());
         let face = watch::Sender::new(Face::Good);
         let visitor = Visitor { certificates, target, raw: raw.clone(), plain: plain.clone() };
         let server = tokio::spawn(serve(listener, Arc::new(visitor), face.subscribe()));
-        Ok(Self { port, authority, face, raw, plain, server })
+        Ok(Self { host: host.to_owned(), port, authority, face, raw, plain, server })
     }
 
     /// Where clients find the API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://localhost:{}/client/v4", self.port)
+        format!("https://{}:{}/client/v4", self.host, self.port)
     }
 
     /// The certificate of the only authority that a client of this host should trust, as a PEM file.
@@ -185,13 +194,14 @@ async fn agree_to_tls_1_0(stream: &mut (impl io::AsyncRead + io::AsyncWrite + Un
 
 /// One authority, another of its name, and what it takes to sign for this host.
 struct Certificates {
+    host: String,
     authority: String,
     issuer: Issuer<'static, KeyPair>,
     stranger: Issuer<'static, KeyPair>,
 }
 
 impl Certificates {
-    fn new() -> Result<Self> {
+    fn new(host: &str) -> Result<Self> {
         let authority = || -> Result<(String, Issuer<'static, KeyPair>)> {
             let mut params = CertificateParams::new(Vec::new())?;
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -200,11 +210,11 @@ impl Certificates {
             Ok((params.self_signed(&key)?.pem(), Issuer::new(params, key)))
         };
         let ((authority, issuer), (_, stranger)) = (authority()?, authority()?);
-        Ok(Self { authority, issuer, stranger })
+        Ok(Self { host: host.to_owned(), authority, issuer, stranger })
     }
 
     fn server(&self, face: Face) -> Result<Arc<ServerConfig>> {
-        let host = if face == Face::OtherHost { "api.example.com" } else { "localhost" };
+        let host = if face == Face::OtherHost { "api.example.com" } else { &self.host };
         let mut params = CertificateParams::new(vec![host.to_owned()])?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
