@@ -12,6 +12,9 @@ use crate::control_plane::{ControlPlane, OPERATOR};
 use crate::error::{Context as _, Error, Result};
 use crate::fixture::{PATIENCE, eventually};
 
+/// What the names of all these accounts begin with.
+pub(crate) const PREFIX: &str = "operator-";
+
 /// A `ServiceAccount` with a role of its own, which grants at first what the operator's role grants.
 #[derive(Clone)]
 pub struct Account {
@@ -27,7 +30,7 @@ impl Account {
     /// When the API server refuses.
     pub async fn new(control_plane: &ControlPlane) -> Result<Self> {
         let client = control_plane.client().await?;
-        let name = format!("operator-{:08x}", fastrand::u32(..));
+        let name = format!("{PREFIX}{:08x}", fastrand::u32(..));
         let roles: Api<ClusterRole> = Api::all(client.clone());
         let granted = roles.get(OPERATOR).await.context("the operator's role")?.rules.unwrap_or_default();
         let account = Self { client, name, granted };

@@ -11,15 +11,21 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::OPERATOR;
+use crate::account;
 use crate::error::{Context as _, Error, Result};
 use crate::fixture::{PATIENCE, eventually};
 
 /// The environment variable with the folder.
 pub const FOLDER: &str = "RIGHTS_FOLDER";
 
+/// What stands for the accounts that tests make for themselves, each with a name of its own.
+pub const OWN: &str = "an account of its own";
+
 /// A request of an operator, without what differs from one test to the next.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Asked {
+    /// The operator's account, or [`OWN`].
+    pub account: String,
     /// Whether the operator watches all namespaces.
     pub everywhere: bool,
     /// The role that allowed it, or nothing when none did. A role that is named after an operator's own account has the
@@ -154,14 +160,13 @@ impl Entry {
             }
             _ => None,
         };
-        let Some(about) = &self.object_ref else {
-            let resource = self.request_uri.clone();
-            let verb = self.verb.clone();
-            return Ok(Asked { everywhere: false, role, verb, group: String::new(), resource, lease: None, cluster_scoped: true });
-        };
+        let path = ObjectRef { resource: self.request_uri.clone(), ..ObjectRef::default() };
+        let about = self.object_ref.as_ref().unwrap_or(&path);
         let resource = [about.resource.as_str(), about.subresource.as_str()].join("/");
         let is_named = about.resource == "leases" && self.verb != "create";
+        let is_own = account.starts_with(account::PREFIX);
         Ok(Asked {
+            account: if is_own { OWN } else { account }.to_owned(),
             everywhere: false,
             role,
             verb: self.verb.clone(),
@@ -214,6 +219,7 @@ mod tests {
         ]);
         let expected = [
             Asked {
+                account: "one".to_owned(),
                 everywhere: false,
                 role: Some("cloudflare-mtls-operator-lease".to_owned()),
                 verb: "get".to_owned(),
@@ -223,6 +229,7 @@ mod tests {
                 cluster_scoped: false,
             },
             Asked {
+                account: "one".to_owned(),
                 everywhere: true,
                 role: None,
                 verb: "list".to_owned(),
