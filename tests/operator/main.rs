@@ -37,6 +37,7 @@ mod rules;
 mod scarce;
 mod secrets;
 mod seeing;
+mod sharding;
 mod sharing;
 mod tenants;
 mod trouble;

@@ -26,7 +26,6 @@ const CANARY: &str = "cfut_3Vb8Jr5Kd1Qz6Mw0Xt9Ls4Hn7Pc2Fy";
 
 /// Two namespaces, and an operator that serves all of them.
 struct Tenants {
-    control_plane: ControlPlane,
     cloudflare: Cloudflare,
     victim: Fixture,
     /// Of the victim's zone, which all objects name.
@@ -34,6 +33,8 @@ struct Tenants {
     thief: Fixture,
     release: Release,
     _operator: Operator,
+    /// The last to go: the operator's log is in its folder.
+    control_plane: ControlPlane,
 }
 
 impl Tenants {
@@ -54,7 +55,7 @@ impl Tenants {
         let release = Release::plain();
         let mut operator = release.operator(&control_plane, &cloudflare).arg("--secret-poll=1s").spawn().await.unwrap();
         operator.wait_ready(Duration::from_secs(30)).await.unwrap();
-        Self { control_plane, cloudflare, victim, remote, thief, release, _operator: operator }
+        Self { cloudflare, victim, remote, thief, release, _operator: operator, control_plane }
     }
 
     fn honest(&self, index: usize) -> Value {
