@@ -27,7 +27,7 @@ lint: ## Check format and lints; warnings are errors
 RIGHTS := $(CURDIR)/target/tmp/rights
 
 .PHONY: test
-test: lint tools ## Run the whole suite against a real API server and an emulated Cloudflare
+test: lint tools chart-test ## Run the whole suite against a real API server and an emulated Cloudflare
 	@# The harness is also the program that guards what the tests start, so that nothing outlives them.
 	$(CARGO) build --locked -p harness
 	@rm -rf $(RIGHTS) && mkdir -p $(RIGHTS)
@@ -35,6 +35,26 @@ test: lint tools ## Run the whole suite against a real API server and an emulate
 	RIGHTS_FOLDER=$(RIGHTS) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 	@# In the end, what the operators of all these tests have asked API servers for, against what the chart grants.
 	RIGHTS_FOLDER=$(RIGHTS) $(CARGO) test --locked --test operator -- --ignored what_the_suite_used_is_what_the_chart_grants
+
+NODE_TOOLS   := $(addprefix $(TOOLS_DIR)/,helm4 kube-controller-manager kube-scheduler kubelet pause)
+NODE_MACHINE := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+node_image    = target/image/cloudflare-mtls-operator-$(1)-linux-$(NODE_MACHINE).tar
+
+.PHONY: e2e
+ifeq ($(shell id -u),0)
+e2e: cluster $(NODE_TOOLS) ## Run the operator's image, installed by Helm, as pods on a real node (needs root)
+	@tests/e2e/install
+	$(CARGO) test --locked --test e2e --no-run
+	@$(MAKE) --no-print-directory image PLATFORMS=$(NODE_MACHINE)
+	@# The same program in another image, to upgrade to.
+	@$(MAKE) --no-print-directory image PLATFORMS=$(NODE_MACHINE) IMAGE_TAG=next
+	tests/e2e/run $(call node_image,$(IMAGE_TAG)) $(call node_image,next) -- \
+		$(CARGO) test --locked --offline --test e2e -- --ignored --test-threads=1 --nocapture
+else
+e2e:
+	@echo "SKIPPED: the tests on a real node need root, to make the node; they are counted as ignored below"
+	$(CARGO) test --locked --test e2e
+endif
 
 FUZZ_RUNS ?= 1000000
 
@@ -48,7 +68,7 @@ defects: cluster ## Build the operator with one leak after the other, and see th
 	@CARGO=$(CARGO) tests/defects/run
 
 .PHONY: demo
-demo: cluster ## Show the main job: an object applied, drift repaired, an error code in the status (KEEP=1 leaves it running)
+demo: cluster $(TOOLS_DIR)/helm4 ## Show the main job: installed, an object applied, drift repaired, an error code (KEEP=1 leaves it running)
 	@# Built without optimisation: it shares its parts with the tests, and the reader waits minutes less.
 	@[ -x target/debug/harness -a -x target/debug/cloudflare-mtls-operator ] || \
 		echo "building the operator and the demo's parts (about 2 minutes the first time) ..."
@@ -78,6 +98,12 @@ metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at 
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test operator -- --ignored promtool
 
+.PHONY: gitops
+gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
+		$(TOOLS_DIR)/helm-controller $(foreach kinds,flux secrets argocd,$(TOOLS_DIR)/$(kinds)-crds.yaml) ## Have Flux' own kustomize-controller reconcile the operator and its objects
+	$(CARGO) build --locked -p harness
+	$(CARGO) test --locked --test gitops -- --ignored
+
 .PHONY: argocd-testdata
 argocd-testdata: cluster $(TOOLS_DIR)/argo-lua ## Bring an object into every state, and write deploy/argocd from what kubectl shows
 	$(CARGO) build --locked -p harness
@@ -94,10 +120,22 @@ crds: ## Generate crds/, and the chart's copy, from the types
 	mv crds/mtlshostnamesettings.yaml.new crds/mtlshostnamesettings.yaml
 	cp crds/mtlshostnamesettings.yaml $(CHART)/files/crd.yaml
 
+.PHONY: reference
+reference: ## Generate the tables of docs/reference.md from the CRD
+	BLESS=1 $(CARGO) test --quiet --locked --test install reference::
+
 .PHONY: manifests
 manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifests, from the chart
 	@deploy/render > deploy/install.yaml.new
 	mv deploy/install.yaml.new deploy/install.yaml
+
+.PHONY: chart-docs
+chart-docs: $(TOOLS_DIR)/helm-docs ## Generate the chart's README from its values and README.md.gotmpl
+	@$< --chart-search-root=$(CHART) --sort-values-order=file
+
+.PHONY: chart-test
+chart-test: $(TOOLS_DIR)/helm-unittest ## Run the chart's own suites
+	@$< --strict $(CHART)
 
 .PHONY: audit
 audit: ## Check licences, sources, bans and advisories of all dependencies

@@ -2,12 +2,14 @@ package main
 
 import (
 	"archive/tar"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -88,6 +90,10 @@ func open(file, scratch string) (v1.ImageIndex, error) {
 		content, err := io.ReadAll(entries)
 		if err != nil {
 			return nil, err
+		}
+		// The library looks at the digests of layers and not at that of a configuration.
+		if digest, isBlob := strings.CutPrefix(header.Name, "blobs/sha256/"); isBlob && digest != fmt.Sprintf("%x", sha256.Sum256(content)) {
+			return nil, fmt.Errorf("%s: %s has other content than its name says", file, header.Name)
 		}
 		if err := os.WriteFile(to, content, 0o644); err != nil {
 			return nil, err

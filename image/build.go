@@ -19,7 +19,11 @@ import (
 func build(a About) error {
 	all := v1.ImageIndex(mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
 	for _, platform := range a.platforms {
-		img, err := image(a, platform)
+		steps, err := contents(a, platform)
+		if err != nil {
+			return err
+		}
+		img, err := image(a, platform, steps)
 		if err != nil {
 			return err
 		}
@@ -50,13 +54,9 @@ func labels(a About) map[string]string {
 	}
 }
 
-func image(a About, platform string) (v1.Image, error) {
-	contents, err := contents(a, platform)
-	if err != nil {
-		return nil, err
-	}
+func image(a About, platform string, steps []Step) (v1.Image, error) {
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	for _, step := range contents {
+	for _, step := range steps {
 		layer, err := layer(step.files, created(a))
 		if err != nil {
 			return nil, err

@@ -63,12 +63,21 @@ func check(a About) error {
 		if found[platform], err = img.Digest(); err != nil {
 			return err
 		}
-		for _, fault := range checkImage(img, a) {
-			faults.add("%s: %w", platform, fault)
-		}
-		if err := report(img, platform); err != nil {
+		files, odd, err := extract(img)
+		if err != nil {
 			return err
 		}
+		binary := files["/"+program].content
+		for _, fault := range slices.Concat(odd, checkImage(img, files, a), checkBinary(binary, platform, a),
+			checkSBOM(a.sbom(platform), binary)) {
+			faults.add("%s: %w", platform, fault)
+		}
+		size, err := compressed(img)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-13s %s  program %.2f MB, compressed image %.2f MB\n", "linux/"+platform, found[platform],
+			float64(len(binary))/1e6, float64(size)/1e6)
 	}
 	if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, slices.Sorted(slices.Values(a.platforms))) {
 		faults.add("the archive has the platforms %v, not %v", got, a.platforms)
@@ -85,8 +94,10 @@ func check(a About) error {
 		}
 		if len(images) != 1 {
 			faults.add("%s: %d images in its own archive", platform, len(images))
-		} else if digest, err := images[0].Digest(); err != nil || digest != found[platform] {
-			faults.add("%s: its own archive has another image, %v (%w)", platform, digest, err)
+		} else if digest, err := images[0].Digest(); err != nil {
+			return err
+		} else if digest != found[platform] {
+			faults.add("%s: its own archive has another image, %v", platform, digest)
 		}
 	}
 	manifest, err := all.IndexManifest()
@@ -97,24 +108,6 @@ func check(a About) error {
 		fmt.Printf("%-13s %s@%s\n", "all", a.reference(), entry.Digest)
 	}
 	return errors.Join(faults...)
-}
-
-func report(img v1.Image, platform string) error {
-	digest, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	compressed, err := compressed(img)
-	if err != nil {
-		return err
-	}
-	files, _, err := extract(img)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%-13s %s  program %.2f MB, compressed image %.2f MB\n", "linux/"+platform, digest,
-		float64(len(files["/"+program].content))/1e6, float64(compressed)/1e6)
-	return nil
 }
 
 func checkNames(index v1.ImageIndex, a About) (faults Faults) {
@@ -136,7 +129,7 @@ func checkNames(index v1.ImageIndex, a About) (faults Faults) {
 	return faults
 }
 
-func checkImage(img v1.Image, a About) (faults Faults) {
+func checkImage(img v1.Image, files map[string]Extracted, a About) (faults Faults) {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return Faults{err}
@@ -148,14 +141,11 @@ func checkImage(img v1.Image, a About) (faults Faults) {
 	if !config.Created.Equal(created(a)) {
 		faults.add("it was created %v, not %v", config.Created, created(a))
 	}
-	if size, err := compressed(img); err != nil || size > mostCompressed {
-		faults.add("compressed it has %d bytes, more than %d (%w)", size, mostCompressed, err)
+	if size, err := compressed(img); err != nil {
+		faults = append(faults, err)
+	} else if size > mostCompressed {
+		faults.add("compressed it has %d bytes, more than %d", size, mostCompressed)
 	}
-	files, more, err := extract(img)
-	if err != nil {
-		return append(faults, err)
-	}
-	faults = append(faults, more...)
 	for path, file := range files {
 		switch mode, known := wanted[path]; {
 		case !known:
@@ -176,7 +166,7 @@ func checkImage(img v1.Image, a About) (faults Faults) {
 	if count := countRoots(files[caPath].content); count < fewestRoots {
 		faults.add("%s has %d certificates, fewer than %d", caPath, count, fewestRoots)
 	}
-	return append(faults, checkBinary(files["/"+program].content, config.Architecture, a)...)
+	return faults
 }
 
 func countRoots(text []byte) (count int) {

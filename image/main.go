@@ -59,6 +59,10 @@ func (a About) archive(platform string) string {
 	return fmt.Sprintf("%s/%s-%s-linux-%s.tar", a.out, program, a.version, platform)
 }
 
+func (a About) sbom(platform string) string {
+	return fmt.Sprintf("%s/%s-%s-linux-%s.cdx.json", a.out, program, a.version, platform)
+}
+
 // The archive with every platform.
 func (a About) index() string {
 	return fmt.Sprintf("%s/%s-%s.tar", a.out, program, a.version)

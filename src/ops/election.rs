@@ -97,6 +97,17 @@ impl Leadership {
     }
 }
 
+/// What a conflict means: the Lease is no longer what this replica has read.
+const FASTER: &str = "somebody else has written it meanwhile";
+
+/// What the API server says is for people; the error's own text has the whole answer besides.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// The lease is lost: another replica may act.
 #[derive(Debug, Error)]
 #[error("the lease {name} is lost: {why}")]
@@ -235,14 +246,17 @@ impl Election {
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
                 Err("its role needs the verbs create, get and update on leases".to_owned())
             }
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(FASTER.to_owned()),
+            Ok(Err(error)) => Err(words(&error)),
             Err(_) => Err("no answer".to_owned()),
         }
     }
 
     fn failed(&mut self, why: &str) {
+        // Two that start together both try to take what is free, and one of them is refused: that is no trouble.
+        let is_race = why == FASTER && self.candidate.valid_until().is_none();
         // Once for each trouble, however long it lasts.
-        if self.trouble.as_deref() != Some(why) {
+        if !is_race && self.trouble.as_deref() != Some(why) {
             warn!(lease = self.name, me = self.me, error = why, "the lease could not be read or written; trying again");
             self.trouble = Some(why.to_owned());
         }
@@ -298,7 +312,7 @@ impl Election {
         };
         match timeout(FAREWELL, given_back).await {
             Ok(Ok(())) => info!(lease = self.name, "the lease is given back"),
-            Ok(Err(error)) => warn!(lease = self.name, %error, "the lease could not be given back"),
+            Ok(Err(error)) => warn!(lease = self.name, error = words(&error), "the lease could not be given back"),
             Err(_) => warn!(lease = self.name, "the lease could not be given back: no answer"),
         }
     }

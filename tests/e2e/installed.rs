@@ -1,13 +1,16 @@
 //! What somebody sees who installs it: a pod that is ready under Pod Security *restricted*, objects that Helm waits for, a
 //! log and descriptions to read.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use harness::cloudflare::{Effect, Fault};
 use serde_json::{Value, json};
 
 use crate::{
-    node::{Process, finished},
+    node::Process,
     stage::{NAME, PATIENCE, Stage},
 };
 
@@ -102,13 +105,18 @@ async fn helm_waits_until_an_object_of_the_release_is_ready_and_no_longer() {
     Stage::play(async |stage| {
         stage.install(&json!({})).await;
         let read = stage.cloudflare.inject(Fault::from(Effect::Hold).on("GET"));
-        let mut upgrade = stage.start_upgrade(&of_the_release(stage, "ours"));
-        read.until_met(1, PATIENCE).await.unwrap();
-        // The Deployment has not changed, and was available all the time: Helm has nothing else to wait for.
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        assert!(upgrade.try_wait().unwrap().is_none(), "Helm did not wait for an object that is not ready");
-        read.release();
-        finished(upgrade).await.unwrap();
+        let values = of_the_release(stage, "ours");
+        let mut upgrade = pin!(stage.upgrade(&values));
+        let not_ready = async {
+            read.until_met(1, PATIENCE).await.unwrap();
+            // The Deployment has not changed, and was available all the time: Helm has nothing else to wait for.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        };
+        tokio::select! {
+            () = &mut upgrade => panic!("Helm did not wait for an object that is not ready"),
+            () = not_ready => read.release(),
+        }
+        upgrade.await;
         let object = stage.fixture.get("ours").await.unwrap().unwrap();
         let ready = harness::fixture::condition(&object, "Ready").unwrap();
         assert_eq!(ready["status"], "True", "Helm did not wait until it was ready: {object:#}");
@@ -123,7 +131,7 @@ async fn helm_fails_at_once_when_an_object_of_the_release_is_stalled() {
         stage.install(&json!({})).await;
         stage.token.revoke();
         let started = Instant::now();
-        let complaint = stage.try_upgrade(&of_the_release(stage, "refused")).await.unwrap_err();
+        let complaint = stage.try_upgrade(&of_the_release(stage, "refused")).await.unwrap_err().to_string();
         let took = started.elapsed();
         println!("Helm failed after {:.1} s: {complaint}", took.as_secs_f32());
         assert!(took < Duration::from_secs(30), "it waited for a person to mend what is stalled: {took:?}");

@@ -4,14 +4,16 @@ use std::{
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use harness::{kubectl::Kubectl, tools};
+use harness::{
+    helm::{Helm, Version},
+    kubectl::Kubectl,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// More than any command here waits by itself.
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -20,6 +22,7 @@ pub(crate) struct Node {
     pub(crate) address: IpAddr,
     kubeconfig: PathBuf,
     kubectl: Kubectl,
+    helm: Helm,
 }
 
 impl Node {
@@ -27,7 +30,8 @@ impl Node {
         let address = std::env::var("E2E_NODE_ADDRESS").expect("these tests need a node around them: run `make e2e`");
         let kubeconfig = PathBuf::from(std::env::var_os("KUBECONFIG").unwrap());
         let kubectl = Kubectl::new(&kubeconfig).deadline(DEADLINE);
-        Self { address: address.parse().unwrap(), kubeconfig, kubectl }
+        let helm = Helm::new(Version::Four, &kubeconfig).deadline(DEADLINE);
+        Self { address: address.parse().unwrap(), kubeconfig, kubectl, helm }
     }
 
     pub(crate) async fn client(&self) -> kube::Client {
@@ -61,30 +65,13 @@ impl Node {
         self.kubectl.apply(&manifest.to_string()).await.unwrap();
     }
 
-    /// Starts Helm 4; its arguments are separated by spaces.
-    pub(crate) fn start_helm(&self, arguments: &str) -> Child {
-        let home = self.kubeconfig.with_file_name("helm");
-        Command::new(tools::tool("helm4").unwrap())
-            .args(arguments.split_whitespace())
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HELM_CACHE_HOME", home.join("cache"))
-            .env("HELM_CONFIG_HOME", home.join("config"))
-            .env("HELM_DATA_HOME", home.join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
-    }
-
-    /// Runs Helm 4 to its end; an error is what it complains of.
-    pub(crate) async fn try_helm(&self, arguments: &str) -> Result<String, String> {
-        finished(self.start_helm(arguments)).await.map_err(|complaint| format!("helm {arguments}: {complaint}"))
-    }
-
+    /// Runs Helm 4 as an administrator; its arguments are separated by spaces.
     pub(crate) async fn helm(&self, arguments: &str) -> String {
         self.try_helm(arguments).await.unwrap()
+    }
+
+    pub(crate) async fn try_helm(&self, arguments: &str) -> harness::Result<String> {
+        self.helm.run(&arguments.split_whitespace().collect::<Vec<_>>()).await
     }
 
     /// The digest of an image that the node has.
@@ -95,13 +82,6 @@ impl Node {
         let line = line.unwrap_or_else(|| panic!("the node has no image {reference}:\n{list}"));
         line.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned()
     }
-}
-
-/// Waits for the end of a command.
-pub(crate) async fn finished(child: Child) -> Result<String, String> {
-    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("it does not end").unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() { Ok(stdout.into_owned()) } else { Err(format!("{}\n{stdout}{stderr}", output.status)) }
 }
 
 /// A process in a container, as the machine sees it.

@@ -1,21 +1,19 @@
 //! What each of these tests begins with: an emulated Cloudflare that pods reach, a zone with its token, and the means to
 //! install the chart. And what none of them may end with.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use harness::{
     canary,
     cloudflare::{Cloudflare, Credential, Ledger, Remote},
     fixture::{self, Fixture, eventually},
+    helm,
     hosts::Front,
     tools,
 };
 use serde_json::{Value, json};
 
-use crate::node::{Node, finished};
+use crate::node::Node;
 
 /// The release, its namespace, and so whatever the chart creates.
 pub(crate) const NAME: &str = "cloudflare-mtls-operator";
@@ -76,6 +74,9 @@ impl Stage {
     /// Uninstalls what this or a failed test has left. The CRD stays, as it does for everybody.
     async fn clear(&self) {
         self.node.helm(&format!("uninstall {NAME} -n {NAME} --ignore-not-found --wait")).await;
+        // Its rights go with it, so that it cannot give the Lease back: the next one would have to wait for its end.
+        self.node.kubectl(&format!("wait --for=delete pods -n {NAME} --all --timeout=60s")).await;
+        self.node.kubectl(&format!("delete lease {NAME} -n {NAME} --ignore-not-found")).await;
         if self.node.try_kubectl("get crd mtlshostnamesettings.cloudflare-mtls.dev").await.is_ok() {
             let free = json!([{"op": "remove", "path": "/metadata/finalizers"}]).to_string();
             for object in self.node.get("mhs -A").await["items"].as_array().unwrap() {
@@ -119,24 +120,20 @@ impl Stage {
         self.try_upgrade(values).await.unwrap();
     }
 
-    pub(crate) async fn try_upgrade(&self, values: &Value) -> Result<String, String> {
-        finished(self.start_upgrade(values)).await
-    }
-
-    pub(crate) fn start_upgrade(&self, values: &Value) -> tokio::process::Child {
-        self.node.start_helm(&self.arguments("upgrade", values))
+    pub(crate) async fn try_upgrade(&self, values: &Value) -> harness::Result<String> {
+        self.node.try_helm(&self.arguments("upgrade", values)).await
     }
 
     fn arguments(&self, command: &str, values: &Value) -> String {
         let mut all = json!({
-            "cloudflare": {"apiUrl": self.front.url(), "requestsPer5m": 100_000},
+            "cloudflare": {"apiUrl": self.front.url(), "requestsPer5m": 1200},
             "hostAliases": [{"ip": self.node.address, "hostnames": [HOST]}],
             "caBundle": {"configMap": "cloudflare-ca"},
         });
         all.as_object_mut().unwrap().extend(values.as_object().unwrap().clone());
         let file = self.folder.path().join("values.json");
         std::fs::write(&file, all.to_string()).unwrap();
-        let (chart, file) = (chart().display().to_string(), file.display().to_string());
+        let (chart, file) = (helm::chart().display().to_string(), file.display().to_string());
         format!("{command} {NAME} {chart} -n {NAME} --wait --timeout 60s -f {file}")
     }
 
@@ -209,8 +206,4 @@ impl Drop for Stage {
             println!("$ kubectl {command}\n{}", String::from_utf8_lossy(&output.stdout));
         }
     }
-}
-
-pub(crate) fn chart() -> PathBuf {
-    tools::workspace().join("charts").join(NAME)
 }

@@ -47,7 +47,9 @@ fn it_shows_the_main_job_and_leaves_nothing_behind() {
     assert!(output.status.success(), "{}\n{shown}\n{complaint}", output.status);
     assert_eq!(complaint, "");
     for line in [
-        "$ kubectl apply --server-side -k crds/",
+        "$ helm install cloudflare-mtls-operator charts/cloudflare-mtls-operator --namespace cloudflare-mtls-operator",
+        "STATUS: deployed",
+        r#"["run","--http-bind=[::]:8080""#,
         "serverside-applied",
         "token: $CLOUDFLARE_API_TOKEN",
         "kind: MtlsHostnameSettings",
@@ -62,6 +64,7 @@ fn it_shows_the_main_job_and_leaves_nothing_behind() {
         "Invalid access token",
         "no write ever named it",
         "The operator ended with status 0",
+        r#"release "cloudflare-mtls-operator" uninstalled"#,
         "Done: all of it came true in",
     ] {
         assert!(shown.contains(line), "not shown: {line}\n{shown}");
@@ -97,7 +100,7 @@ fn an_operator_that_does_not_start_fails_it_with_a_clear_line() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.contains("the demo failed at step 2") && complaint.contains("status 1"), "{complaint}");
+    assert!(complaint.contains("the demo failed at step 3") && complaint.contains("status 1"), "{complaint}");
     assert_nothing_is_left(folder.path());
 }
 

@@ -10,8 +10,12 @@ KUBERNETES_VERSION := $(shell sed -n 's,^require k8s.io/kubernetes ,,p' $(TOOLS_
 ETCD_VERSION       := $(shell sed -n 's,^require go.etcd.io/etcd/server/v3 ,,p' $(TOOLS_SOURCE)/etcd/go.mod)
 HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SOURCE)/helm3/go.mod)
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
+HELM_DOCS_VERSION  := $(shell sed -n 's,^require github.com/norwoodj/helm-docs ,,p' $(TOOLS_SOURCE)/helm-docs/go.mod)
+HELM_UNITTEST_VERSION := $(shell sed -n 's,^require github.com/helm-unittest/helm-unittest ,,p' $(TOOLS_SOURCE)/helm-unittest/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
+HELM_CONTROLLER_VERSION := $(shell sed -n 's,^require github.com/fluxcd/helm-controller ,,p' $(TOOLS_SOURCE)/helm-controller/go.mod)
+SEALED_SECRETS_VERSION := $(shell sed -n 's,^require github.com/bitnami/sealed-secrets ,,p' $(TOOLS_SOURCE)/sealed-secrets/go.mod)
 SOPS_VERSION       := $(shell sed -n 's,^\tgithub.com/getsops/sops/v3 ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 AGE_VERSION        := $(shell sed -n 's,^\tfilippo.io/age ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 
@@ -65,6 +69,12 @@ $(TOOLS_DIR)/helm3: $(TOOLS_SOURCE)/helm3/go.mod $(TOOLS_SOURCE)/helm3/go.sum | 
 $(TOOLS_DIR)/argo-lua: $(wildcard $(TOOLS_SOURCE)/argo-lua/*)
 	$(call go_tool,argo-lua,.,with the interpreter of Argo CD,seconds)
 
+$(TOOLS_DIR)/helm-docs: $(TOOLS_SOURCE)/helm-docs/go.mod $(TOOLS_SOURCE)/helm-docs/go.sum | $(TOOLS_DIR)/helm3
+	$(call go_tool,helm-docs,github.com/norwoodj/helm-docs/cmd/helm-docs,$(HELM_DOCS_VERSION),half a minute,-X main.version=$(HELM_DOCS_VERSION))
+
+$(TOOLS_DIR)/helm-unittest: $(TOOLS_SOURCE)/helm-unittest/go.mod $(TOOLS_SOURCE)/helm-unittest/go.sum | $(TOOLS_DIR)/helm3
+	$(call go_tool,helm-unittest,github.com/helm-unittest/helm-unittest/cmd/helm-unittest,$(HELM_UNITTEST_VERSION),about 2 minutes)
+
 # Not among the tools of the suite: `make e2e` alone needs them.
 $(TOOLS_DIR)/kubelet: $(kubernetes_module)
 	$(call go_tool,kubernetes,k8s.io/kubernetes/cmd/kubelet,$(KUBERNETES_VERSION),about 1 minute,$(kubernetes_stamp))
@@ -94,13 +104,53 @@ $(TOOLS_DIR)/sops: $(flux_module) | $(TOOLS_DIR)/kustomize-controller
 $(TOOLS_DIR)/age-keygen: $(flux_module) | $(TOOLS_DIR)/sops
 	$(call go_tool,kustomize-controller,filippo.io/age/cmd/age-keygen,$(AGE_VERSION),seconds)
 
+helm_controller_module := $(TOOLS_SOURCE)/helm-controller/go.mod $(TOOLS_SOURCE)/helm-controller/go.sum
+
+$(TOOLS_DIR)/helm-controller: $(helm_controller_module) | $(TOOLS_DIR)/age-keygen
+	$(call go_tool,helm-controller,github.com/fluxcd/helm-controller,$(HELM_CONTROLLER_VERSION),about 5 minutes)
+
+$(TOOLS_DIR)/kubeseal: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(TOOLS_SOURCE)/sealed-secrets/go.sum
+	$(call go_tool,sealed-secrets,github.com/bitnami/sealed-secrets/cmd/kubeseal,$(SEALED_SECRETS_VERSION),about 1 minute)
+
+# Definitions of other people's kinds, as they lie in their modules: $(call definitions,MODULE FOLDER,MODULE,VERSION,FILES)
+definitions = folder=$$(cd $(TOOLS_SOURCE)/$(1) && GOWORK=off $(TOOLS_GO) mod download -json $(2)@$(3) | \
+	sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p') && cat "$$folder"/$(4)
+crds_version = $(shell sed -n 's,^\t$(1) ,,p' $(TOOLS_SOURCE)/crds/go.mod)
+
+flux_source_version = $(call crds_version,github.com/fluxcd/source-controller)
+
+$(TOOLS_DIR)/flux-crds.yaml: $(flux_module) $(helm_controller_module) $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,kustomize-controller,github.com/fluxcd/kustomize-controller,$(FLUX_VERSION),config/crd/bases/*.yaml) && \
+	$(call definitions,helm-controller,github.com/fluxcd/helm-controller,$(HELM_CONTROLLER_VERSION),config/crd/bases/*.yaml) && \
+	$(call definitions,crds,github.com/fluxcd/source-controller,$(flux_source_version),config/crd/bases/*.yaml)) > $@.new
+	@mv $@.new $@
+
+argocd_version = $(call crds_version,github.com/argoproj/argo-cd/v3)
+
+$(TOOLS_DIR)/argocd-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,crds,github.com/argoproj/argo-cd/v3,$(argocd_version),manifests/crds/application-crd.yaml)) > $@.new
+	@mv $@.new $@
+
+external_secrets_version = $(call crds_version,github.com/external-secrets/external-secrets)
+
+$(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,sealed-secrets,github.com/bitnami/sealed-secrets,$(SEALED_SECRETS_VERSION),helm/sealed-secrets/crds/*.yaml) && echo --- && \
+	$(call definitions,crds,github.com/external-secrets/external-secrets,$(external_secrets_version),deploy/crds/bundle.yaml)) > $@.new
+	@mv $@.new $@
+
+# What the suite needs beside the control plane.
+SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua)
+
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS
 cluster:
-tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/argo-lua
+tools: $(if $(wildcard $(KUBEBUILDER_ASSETS)/kube-controller-manager),,$(TOOLS_DIR)/kube-controller-manager) $(SUITE_TOOLS)
 else
 cluster: $(TOOLS_DIR)/etcd $(TOOLS_DIR)/kube-apiserver $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/kube-controller-manager: | $(TOOLS_DIR)/kubectl
 $(TOOLS_DIR)/helm4: | $(TOOLS_DIR)/kubectl
-tools: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/helm3 $(TOOLS_DIR)/argo-lua ## Build etcd, Kubernetes' programs and Helm 3 and 4 for the tests
+tools: cluster $(TOOLS_DIR)/kube-controller-manager $(SUITE_TOOLS) ## Build etcd, Kubernetes' programs, Helm 3 and 4 and what else the tests run
 endif

@@ -50,6 +50,13 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* A duration such as 1h30m in seconds; the schema has checked its form. */}}
+{{- define "cloudflare-mtls-operator.seconds" -}}
+{{- $hours := regexFind "[0-9]+h" . | trimSuffix "h" | atoi }}
+{{- $minutes := regexFind "[0-9]+m" . | trimSuffix "m" | atoi }}
+{{- add (mul $hours 3600) (mul $minutes 60) (regexFind "[0-9]+s" . | trimSuffix "s" | atoi) }}
+{{- end }}
+
 {{- define "cloudflare-mtls-operator.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "cloudflare-mtls-operator.fullname" .) .Values.serviceAccount.name }}
@@ -67,6 +74,15 @@ annotations:
 {{- with $registry }}{{ . }}/{{ end }}
 {{- .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* The names of the pull secrets, each once: the API server takes no name twice. */}}
+{{- define "cloudflare-mtls-operator.pullSecrets" -}}
+{{- $names := list }}
+{{- range concat (default (list) .Values.imagePullSecrets) (default (list) (.Values.global).imagePullSecrets) }}
+{{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "map" . | ternary . dict) "name")) }}
+{{- end }}
+{{- toJson (uniq $names) }}
 {{- end }}
 
 {{/* What the operator may do with objects, Secrets and events wherever it serves objects. */}}
@@ -92,8 +108,27 @@ annotations:
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) }}
 {{- fail "leaderElection.enabled: false is for one replica that is never replaced before it has ended; set replicaCount to 1 or leave the election on" }}
 {{- end }}
-{{- if and (not .Values.leaderElection.enabled) (ne .Values.strategy.type "Recreate") }}
+{{- if and (not .Values.leaderElection.enabled) (ne (.Values.strategy).type "Recreate") }}
 {{- fail "leaderElection.enabled: false needs strategy.type Recreate, or two versions write at the same time during an upgrade" }}
+{{- end }}
+{{- $interval := include "cloudflare-mtls-operator.seconds" .Values.interval | int }}
+{{- if or (lt $interval 60) (gt $interval 86400) }}
+{{- fail (printf "interval: %s is not from 1m to 24h" .Values.interval) }}
+{{- end }}
+{{- $lease := include "cloudflare-mtls-operator.seconds" .Values.leaderElection.leaseDuration | int }}
+{{- $deadline := include "cloudflare-mtls-operator.seconds" .Values.leaderElection.renewDeadline | int }}
+{{- $retry := include "cloudflare-mtls-operator.seconds" .Values.leaderElection.retryPeriod | int }}
+{{- if or (lt $lease 10) (gt $lease 600) }}
+{{- fail (printf "leaderElection.leaseDuration: %s is not from 10s to 10m" .Values.leaderElection.leaseDuration) }}
+{{- end }}
+{{- if gt (add $deadline 2) (int64 $lease) }}
+{{- fail "leaderElection.renewDeadline has to be at least 2s shorter than leaderElection.leaseDuration" }}
+{{- end }}
+{{- if or (lt $retry 1) (gt (mul $retry 2) (int64 $deadline)) }}
+{{- fail "leaderElection.retryPeriod has to be from 1s to half of leaderElection.renewDeadline" }}
+{{- end }}
+{{- if and .Values.caBundle.configMap .Values.caBundle.secret }}
+{{- fail "caBundle.configMap and caBundle.secret: choose one of them" }}
 {{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
 {{- fail "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled: choose one of them, or every series is scraped twice" }}

@@ -42,7 +42,7 @@ fn secret_name(wish: &Wish) -> &str {
     }
 }
 
-/// What happened and what to do, per reason; the README's table says the same at more length.
+/// What happened and what to do, per reason; the table in docs/reference.md says the same at more length.
 pub(super) fn refusal_message(reason: Reason, code: Option<i64>) -> String {
     let text = match reason {
         Reason::RemoteBusy => "Cloudflare is still applying earlier settings; trying again",

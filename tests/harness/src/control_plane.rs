@@ -128,6 +128,14 @@ impl ControlPlane {
     pub async fn install(&self) -> Result<()> {
         let manifests = tools::workspace().join("deploy");
         self.kubectl(&["apply", "--server-side", "-k", &manifests.to_string_lossy()]).await?;
+        self.until_installed().await
+    }
+
+    /// Waits until the API serves the new kind to the operator, whichever way it was installed.
+    ///
+    /// # Errors
+    /// When it does not within [`PATIENCE`].
+    pub async fn until_installed(&self) -> Result<()> {
         self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await?;
         // The server itself learns of both by watching: for a moment it may still answer 404 or 403.
         let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");

@@ -49,6 +49,14 @@ impl Fixture {
         Ok(Self { client, namespace, zone_id: random_id() })
     }
 
+    /// The same in a namespace that is there, and whose name is wanted.
+    ///
+    /// # Errors
+    /// When the API server is not reached.
+    pub async fn within(control_plane: &ControlPlane, namespace: &str) -> Result<Self> {
+        Ok(Self { client: control_plane.client().await?, namespace: namespace.to_owned(), zone_id: random_id() })
+    }
+
     /// An administrator's client.
     #[must_use]
     pub fn client(&self) -> kube::Client {

@@ -57,6 +57,12 @@ impl Helm {
         Self { version, kubeconfig: kubeconfig.into(), deadline: Duration::from_secs(60) }
     }
 
+    /// Changes how long a call may take.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Helm without a cluster: it renders, checks and packages.
     #[must_use]
     pub fn offline(version: Version) -> Self {

@@ -28,6 +28,7 @@ pub struct Builder<'a> {
     lease_here: bool,
     namespace: Option<String>,
     listen: &'static str,
+    deployed: Option<Vec<String>>,
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
 }
@@ -62,7 +63,7 @@ impl Builder<'_> {
         self
     }
 
-    /// Run under another `ServiceAccount` of the operator's namespace.
+    /// Run under a `ServiceAccount` of this name, beside the usual one.
     #[must_use]
     pub fn service_account(mut self, name: &str) -> Self {
         name.clone_into(&mut self.account);
@@ -87,6 +88,14 @@ impl Builder<'_> {
     #[must_use]
     pub fn listen_everywhere(mut self) -> Self {
         self.listen = "[::]";
+        self
+    }
+
+    /// Run with the arguments of an installed Deployment in the place of those that the harness gives. Only where it
+    /// listens and where Cloudflare is are other places, since many operators share this machine.
+    #[must_use]
+    pub fn deployed_as(mut self, arguments: Vec<String>) -> Self {
+        self.deployed = Some(arguments);
         self
     }
 
@@ -122,14 +131,16 @@ impl Builder<'_> {
             account::may_lease(&self.control_plane.client().await?, namespace, &self.account).await?;
         }
         let port = free_port()?;
+        let bind = format!("--http-bind={}:{port}", self.listen);
+        let own = vec!["run".to_owned(), bind.clone(), format!("--leader-elect={}", self.leader_elect)];
+        let mut arguments = self.deployed.clone().unwrap_or(own);
+        arguments.retain(|argument| self.cloudflare.is_none() || !argument.starts_with("--cloudflare-api-url="));
+        arguments.iter_mut().filter(|it| it.starts_with("--http-bind=")).for_each(|it| bind.clone_into(it));
         let process = Guarded::spawn(&dir.join("log"), |command| {
-            command.arg(&self.program).arg("run");
-            if let Some(url) = &self.cloudflare {
-                command.arg(format!("--cloudflare-api-url={url}"));
-            }
             command
-                .arg(format!("--http-bind={}:{port}", self.listen))
-                .arg(format!("--leader-elect={}", self.leader_elect))
+                .arg(&self.program)
+                .args(&arguments)
+                .args(self.cloudflare.iter().map(|url| format!("--cloudflare-api-url={url}")))
                 .args(lease.map(|namespace| format!("--lease-namespace={namespace}")))
                 .args(&self.arguments)
                 .env_clear()
@@ -194,6 +205,7 @@ impl Operator {
             lease_here: false,
             namespace: None,
             listen: "127.0.0.1",
+            deployed: None,
             environment: BTreeMap::new(),
             arguments: Vec::new(),
         }

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use crate::cloudflare::{Exchange, Ledger, Setting};
 use crate::error::{Context as _, Error, Result};
+use crate::helm::{Helm, Version};
 use crate::kubectl::Kubectl;
 use crate::tools;
 
@@ -85,10 +86,17 @@ impl Stage {
 
     /// Shows a kubectl command, runs it and shows what it printed.
     pub(super) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.command(&shell_line(arguments))?;
+        self.command(&shell_line("kubectl", arguments))?;
         let printed = Kubectl::new(&self.kubeconfig).deadline(2 * DEADLINE).run(arguments).await?;
         self.output(&printed)?;
         Ok(printed)
+    }
+
+    /// Shows a Helm command, runs it and shows what it printed.
+    pub(super) async fn helm(&self, arguments: &[&str]) -> Result<()> {
+        self.command(&shell_line("helm", arguments))?;
+        let printed = Helm::new(Version::Four, &self.kubeconfig).run(arguments).await?;
+        self.output(printed.trim_end())
     }
 
     /// Shows a manifest being applied from a here-document, applies it and shows what kubectl printed.
@@ -97,7 +105,7 @@ impl Stage {
     pub(super) async fn apply(&self, manifest: &str, variable: Option<(&str, &str)>) -> Result<()> {
         let arguments = ["apply", "--server-side", "-f", "-"];
         let end = if variable.is_some() { "EOF" } else { "'EOF'" };
-        self.command(&format!("{} <<{end}", shell_line(&arguments)))?;
+        self.command(&format!("{} <<{end}", shell_line("kubectl", &arguments)))?;
         manifest.lines().try_for_each(|line| self.say(self.paint(CYAN, line)))?;
         self.say(self.paint(CYAN, "EOF"))?;
         let (name, value) = variable.unwrap_or_default();
@@ -108,7 +116,7 @@ impl Stage {
 
     /// Shows `kubectl ... --watch` and each line as it comes, until one satisfies the condition.
     pub(super) async fn watch_until(&self, arguments: &[&str], is_last: impl Fn(&str) -> bool) -> Result<()> {
-        let line = shell_line(arguments);
+        let line = shell_line("kubectl", arguments);
         self.command(&line)?;
         let watching = async {
             let mut child = Command::new(tools::tool("kubectl")?)
@@ -193,7 +201,7 @@ fn answer(exchange: &Exchange) -> String {
 }
 
 /// The command as one would type it: what the shell would touch is quoted.
-fn shell_line(arguments: &[&str]) -> String {
+fn shell_line(program: &str, arguments: &[&str]) -> String {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=./,:@".contains(&byte));
     let typed = arguments.iter().map(|argument| {
         let template = argument.find('{').zip(argument.rfind('}'));
@@ -205,7 +213,7 @@ fn shell_line(arguments: &[&str]) -> String {
             _ => format!("'{argument}'"),
         }
     });
-    std::iter::once("kubectl".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
+    std::iter::once(program.to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -214,11 +222,11 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_it_can_be_typed() {
-        assert_eq!(shell_line(&["get", "mhs", "-o", "wide"]), "kubectl get mhs -o wide");
+        assert_eq!(shell_line("kubectl", &["get", "mhs", "-o", "wide"]), "kubectl get mhs -o wide");
         assert_eq!(
-            shell_line(&["wait", "--for=jsonpath={.status.summary}=2/2", "mhs/admin"]),
+            shell_line("kubectl", &["wait", "--for=jsonpath={.status.summary}=2/2", "mhs/admin"]),
             "kubectl wait --for=jsonpath='{.status.summary}'=2/2 mhs/admin"
         );
-        assert_eq!(shell_line(&["get", "a b"]), "kubectl get 'a b'");
+        assert_eq!(shell_line("kubectl", &["get", "a b"]), "kubectl get 'a b'");
     }
 }

@@ -9,7 +9,7 @@ use super::stage::{DEADLINE, Stage};
 use super::{TOKENS, World};
 use crate::cloudflare::{Cloudflare, Setting};
 use crate::control_plane::{ControlPlane, OPERATOR};
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::fixture::API_VERSION;
 use crate::operator::Operator;
 
@@ -26,11 +26,10 @@ pub(super) async fn start(
     starting: &mut JoinHandle<Result<ControlPlane>>,
     dir: &mut PathBuf,
 ) -> Result<World> {
-    stage
-        .line("The operator's main job on real parts: etcd, a Kubernetes API server, kubectl, and the operator as a")?;
     stage.line(
-        "process of its own. Only Cloudflare is emulated. All of it listens on loopback and is gone at the end.",
+        "The operator's main job on real parts: etcd, a Kubernetes API server, kubectl, Helm, and the operator",
     )?;
+    stage.line("as a process. Only Cloudflare is emulated. All of it listens on loopback and is gone at the end.")?;
 
     stage.step("Start the parts", "nothing that this machine has is touched, not even a kubeconfig")?;
     let started = Instant::now();
@@ -54,22 +53,39 @@ pub(super) async fn start(
     stage.say(format!("Cloudflare  {}  (emulated, with the zone {DOMAIN})", cloudflare.url()))?;
     show_list(stage, &remote.entries())?;
 
-    stage
-        .step("Install the custom resource, start the operator", "it may do what this role grants, and nothing else")?;
-    stage.kubectl(&["apply", "--server-side", "-k", "crds/"]).await?;
-    control_plane.install().await?;
-    stage.kubectl(&["describe", "clusterrole", OPERATOR]).await?;
+    stage.step("Install the operator with its chart", "the CRD, the rights that follow, and a Deployment")?;
+    install(stage, &control_plane, &cloudflare).await?;
+
+    stage.step("Start the operator", "it runs on what was installed")?;
+    stage.say(
+        "No node of this cluster would run the pod. Its program runs here as a process instead, with the token of",
+    )?;
+    stage.say(
+        "the installed ServiceAccount and the arguments of the Deployment, but for the address that it listens on:",
+    )?;
+    let arguments = "jsonpath={.spec.template.spec.containers[0].args}";
+    let arguments = stage.kubectl(&["-n", OPERATOR, "get", "deployment", OPERATOR, "-o", arguments]).await?;
     let started = Instant::now();
     let mut operator = Operator::builder(program, &control_plane)
-        .leader_elect()
-        .cloudflare(cloudflare.url())
-        .arg("--secret-poll=1s")
+        .deployed_as(serde_json::from_str(&arguments).context("reading the arguments of the Deployment")?)
         .spawn()
         .await?;
     operator.wait_ready(DEADLINE).await?;
     let seconds = started.elapsed().as_secs_f32();
     stage.good(format!("The operator runs as process {}, ready after {seconds:.1} s.", operator.pid()))?;
     Ok(World { operator, control_plane, cloudflare, remote, token })
+}
+
+async fn install(stage: &Stage, control_plane: &ControlPlane, cloudflare: &Cloudflare) -> Result<()> {
+    let url = format!("cloudflare.apiUrl={}", cloudflare.url());
+    let chart = format!("charts/{OPERATOR}");
+    let place = ["--namespace", OPERATOR, "--create-namespace", "--hide-notes"];
+    // What a real cluster has no use for: the emulator's address, and a shorter wait for a changed Secret.
+    let only_here = ["--set", &url, "--set", "extraArgs={--secret-poll=1s}"];
+    stage.helm(&[&["install", OPERATOR, &chart][..], &place, &only_here].concat()).await?;
+    control_plane.until_installed().await?;
+    stage.kubectl(&["describe", "clusterrole", OPERATOR]).await?;
+    Ok(())
 }
 
 async fn version(control_plane: &ControlPlane) -> Result<String> {
@@ -144,14 +160,18 @@ async fn heal(stage: &mut Stage, world: &World) -> Result<()> {
     stage.good(format!("{FOREIGN} is in no object: it stands as it stood, and no write ever named it."))
 }
 
-/// Ends the operator as a pod is ended. The rest ends by being dropped.
+/// Ends the operator as a pod is ended, and uninstalls it. The rest ends by being dropped.
 pub(super) async fn stop(stage: &mut Stage, world: &mut World) -> Result<()> {
-    stage.step("Stop", "the operator ends in order on SIGTERM, then everything else goes")?;
+    stage.step("Uninstall", "the operator ends in order on SIGTERM; what it was told and what it did stay")?;
     world.operator.signal("TERM")?;
     match world.operator.wait_exit(Duration::from_secs(10)).await? {
-        0 => stage.good("The operator ended with status 0."),
-        code => Err(Error::new(format!("the operator ended with status {code}"))),
+        0 => stage.good("The operator ended with status 0.")?,
+        code => return Err(Error::new(format!("the operator ended with status {code}"))),
     }
+    stage.helm(&["uninstall", OPERATOR, "--namespace", OPERATOR]).await?;
+    let left = stage.kubectl(&["get", "mhs"]).await?;
+    let kept = left.contains("admin") && LISTED.iter().all(|hostname| forwarded(world, hostname));
+    expect("the object and Cloudflare's entries outlive the operator", kept)
 }
 
 /// Sets the annotation that asks for a look, and waits until the status acknowledges it.

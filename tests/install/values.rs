@@ -1,0 +1,228 @@
+//! The values: declared, used, checked and explained, and the chart as a part of another one.
+
+use std::{collections::BTreeSet, path::Path};
+
+use harness::{
+    Result,
+    helm::{Helm, Version, chart},
+};
+use serde_json::{Value, json};
+
+use crate::render::{KUBERNETES, documents, only, render, templates};
+
+fn values() -> Value {
+    serde_saphyr::from_str(&std::fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
+}
+
+/// The paths of what has no named parts, such as `image.tag`.
+fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value.as_object().filter(|map| !map.is_empty()) {
+        Some(map) => {
+            for (key, child) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(child, &path, into);
+            }
+        }
+        None => {
+            into.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn what_is_declared_is_used_and_what_is_used_is_declared() {
+    let mut declared = BTreeSet::new();
+    leaves(&values(), "", &mut declared);
+    assert!(declared.len() > 80, "{declared:?}");
+    let used: BTreeSet<String> = templates()
+        .iter()
+        // `(.Values.global).imageRegistry` is safe where there is no `global`.
+        .map(|(_, text)| text.replace(['(', ')'], ""))
+        .flat_map(|text| {
+            let paths = text.split(".Values.").skip(1);
+            let end = |path: &str| path.find(|character: char| !(character.is_alphanumeric() || character == '.'));
+            paths.map(|path| path[..end(path).unwrap_or(path.len())].to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    let within = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}."));
+    let unused: Vec<_> = declared.iter().filter(|leaf| !used.iter().any(|path| within(leaf, path))).collect();
+    assert_eq!(unused, [""; 0], "declared and not used");
+    let related = |path: &&String| declared.iter().any(|leaf| within(leaf, path) || within(path, leaf));
+    let undeclared: Vec<_> = used.iter().filter(|path| !related(path)).collect();
+    assert_eq!(undeclared, [""; 0], "used and not declared");
+}
+
+#[test]
+fn the_schema_knows_what_is_declared_and_nothing_more() {
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+    fn compare(schema: &Value, values: &Value, path: &str) {
+        let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+        let known: BTreeSet<String> = keys(&schema["properties"]);
+        if known.is_empty() || schema["additionalProperties"] != json!(false) && path != "/global" {
+            return;
+        }
+        let mut declared: BTreeSet<String> = keys(values);
+        if path.is_empty() {
+            // For a parent chart's condition: nothing in here looks at it.
+            declared.insert("enabled".to_owned());
+        }
+        assert_eq!(known, declared, "{path}");
+        for key in known {
+            compare(&schema["properties"][&key], &values[&key], &format!("{path}/{key}"));
+        }
+    }
+    assert_eq!(schema["additionalProperties"], json!(false));
+    compare(&schema, &values(), "");
+}
+
+/// Every value has a comment, which is what its line in the README says.
+#[test]
+fn every_value_is_explained() {
+    let text = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let mut explained = false;
+    for (number, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        let (depth, is_key) = (line.len() - trimmed.len(), trimmed.split(' ').next().unwrap().ends_with(':'));
+        if trimmed.starts_with("# -- ") {
+            explained = true;
+        } else if is_key && trimmed.ends_with(':') && depth < 4 && !explained {
+            // A group, whose members are explained.
+        } else if is_key && depth < 4 && !explained {
+            let inside = text.lines().take(number).collect::<Vec<_>>();
+            let parent = inside.iter().rev().find(|line| !line.starts_with(' ') && line.trim_end().ends_with(':'));
+            let parents = [
+                "resources:",
+                "podSecurityContext:",
+                "securityContext:",
+                "livenessProbe:",
+                "readinessProbe:",
+                "strategy:",
+            ];
+            assert!(parent.is_some_and(|parent| parents.contains(parent)), "{}: {line}", number + 1);
+        } else if !trimmed.starts_with('#') {
+            explained = false;
+        }
+    }
+}
+
+/// What must be refused, and what the message has to name.
+const WRONG: &[(&str, &str)] = &[
+    ("unknown=1", "unknown"),
+    ("image.digest=sha256:abc", "/image/digest"),
+    ("image.digest=latest", "/image/digest"),
+    ("image.tag=a b", "/image/tag"),
+    ("image.repository=", "/image/repository"),
+    ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+    ("image.name=x", "name"),
+    ("replicaCount=-1", "/replicaCount"),
+    ("replicaCount=two", "/replicaCount"),
+    ("replicaCount=2,leaderElection.enabled=false", "replicaCount"),
+    ("leaderElection.enabled=false", "strategy.type"),
+    ("leaderElection.enabled=false,strategy=null", "strategy.type"),
+    ("leaderElection.leaseDuration=9s", "leaderElection.leaseDuration"),
+    ("leaderElection.leaseDuration=15", "/leaderElection/leaseDuration"),
+    ("leaderElection.renewDeadline=14s", "leaderElection.renewDeadline"),
+    ("leaderElection.retryPeriod=6s", "leaderElection.retryPeriod"),
+    ("leaderElection.retryPeriod=0s", "leaderElection.retryPeriod"),
+    ("leaderElection.name=Upper", "/leaderElection/name"),
+    ("nameOverride=Upper", "/nameOverride"),
+    ("fullnameOverride=a_b", "/fullnameOverride"),
+    ("namespaceOverride=a.b", "/namespaceOverride"),
+    ("commonLabels.a=1", "/commonLabels/a"),
+    ("crds.instal=false", "instal"),
+    ("watchNamespaces=team-a", "/watchNamespaces"),
+    ("watchNamespaces={Team}", "/watchNamespaces/0"),
+    ("selector.team=a", "/selector"),
+    ("rbac.create=yes", "/rbac/create"),
+    ("serviceAccount.create=false", "serviceAccount.name"),
+    ("log.format=xml", "/log/format"),
+    ("interval=30s", "interval"),
+    ("interval=25h", "interval"),
+    ("interval=10", "/interval"),
+    ("cloudflare.apiUrl=http://example.com", "/cloudflare/apiUrl"),
+    ("cloudflare.apiUrl=http://127.0.0.1.example.com", "/cloudflare/apiUrl"),
+    ("cloudflare.requestsPer5m=0", "/cloudflare/requestsPer5m"),
+    ("cloudflare.requestsPer5m=1201", "/cloudflare/requestsPer5m"),
+    ("metrics.port=70000", "/metrics/port"),
+    ("metrics=null", "metrics"),
+    ("metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "metrics.podMonitor.enabled"),
+    ("metrics.serviceMonitor.enabled=true,metrics.service.enabled=false", "metrics.service.enabled"),
+    ("caBundle.configMap=a,caBundle.secret=b", "caBundle.secret"),
+    ("livenessProbe.httpGet.path=/x", "/livenessProbe"),
+    ("strategy.type=OnDelete", "/strategy/type"),
+    ("revisionHistoryLimit=null", "revisionHistoryLimit"),
+    ("terminationGracePeriodSeconds=10", "/terminationGracePeriodSeconds"),
+    ("terminationGracePeriodSeconds=null", "terminationGracePeriodSeconds"),
+    ("podDisruptionBudget.maxUnavailable=half", "/podDisruptionBudget/maxUnavailable"),
+    ("networkPolicy.egressPorts={0}", "/networkPolicy/egressPorts/0"),
+    ("dnsPolicy=Mine", "/dnsPolicy"),
+    ("extraArgs=--x", "/extraArgs"),
+    ("imagePullSecrets={}", "/imagePullSecrets/0"),
+];
+
+#[tokio::test]
+async fn a_wrong_value_is_refused_in_its_own_name() {
+    for version in Version::EVERY {
+        for (wrong, named) in WRONG {
+            let Err(error) = render(version, &["--set", wrong]).await else { panic!("{version}: {wrong} is taken") };
+            let (_, said) = error.to_string().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            assert!(said.contains(named), "{version}: {wrong}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_parent_chart_gives_it_values_and_a_condition() {
+    let dir = tempfile::tempdir().unwrap();
+    let parent = dir.path().join("platform");
+    copy(&chart(), &parent.join("charts/cloudflare-mtls-operator"));
+    let write = |file: &str, text: &str| std::fs::write(parent.join(file), text).unwrap();
+    write(
+        "Chart.yaml",
+        "{apiVersion: v2, name: platform, version: 1.0.0, dependencies: [{name: cloudflare-mtls-operator, \
+         version: '*', alias: mtls, condition: mtls.enabled}]}",
+    );
+    write(
+        "values.yaml",
+        "global: {imageRegistry: mirror.example.com, other: x}\nmtls: {enabled: true, replicaCount: 2}",
+    );
+    // Given with the release: Helm 4 does not heed a null in a parent's own values.yaml.
+    let nulls = dir.path().join("nulls.yaml");
+    std::fs::write(&nulls, "mtls: {livenessProbe: null, podSecurityContext: {seccompProfile: null}}").unwrap();
+    let nulls = format!("--values={}", nulls.display());
+    for version in Version::EVERY {
+        let template = async |values: &[&str]| -> Result<String> {
+            let fixed = ["template", "p", &parent.to_string_lossy(), KUBERNETES];
+            Helm::offline(version).run(&[&fixed[..], values].concat()).await
+        };
+        let documents = documents(&template(&[&nulls]).await.unwrap());
+        let deployment = only(&documents, "Deployment");
+        assert_eq!(deployment["metadata"]["name"], "p-mtls", "{version}");
+        assert_eq!(deployment["spec"]["replicas"], 2);
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert!(pod["containers"][0]["image"].as_str().unwrap().starts_with("mirror.example.com/"), "{version}: {pod}");
+        assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true}), "{version}");
+        assert_eq!(
+            (pod["containers"][0].get("livenessProbe"), pod["containers"][0].get("readinessProbe").is_some()),
+            (None, true)
+        );
+        assert_eq!(template(&["--set", "mtls.enabled=false"]).await.unwrap().trim(), "", "{version}");
+        let refused = template(&["--set", "mtls.unknown=1"]).await.unwrap_err().to_string();
+        assert!(refused.contains("unknown"), "{version}: {refused}");
+    }
+}
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
