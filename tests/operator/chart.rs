@@ -70,7 +70,7 @@ impl Release {
 
     pub(crate) fn argument(&self, flag: &str) -> &str {
         let arguments = self.pod()["containers"][0]["args"].as_array().unwrap().iter();
-        arguments.filter_map(Value::as_str).find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('=')).unwrap()
+        arguments.filter_map(Value::as_str).find_map(|it| it.strip_prefix(flag)?.strip_prefix('=')).unwrap()
     }
 
     /// Applies it, and waits until its operator may list the objects of these namespaces; of all of them when none is named.
@@ -86,22 +86,13 @@ impl Release {
         }
     }
 
-    /// An operator with the account and the arguments of the Deployment, but for where it listens and what it logs.
+    /// An operator as the Deployment describes it, which logs all that it can.
     pub(crate) fn operator<'a>(&self, control_plane: &'a ControlPlane, cloudflare: &Cloudflare) -> Builder<'a> {
-        let mut builder = Operator::builder(program(), control_plane)
+        Operator::builder(program(), control_plane)
             .service_account(self.account())
-            .env("CFMTLS_LOG_LEVEL", "trace,kube=trace,hyper=trace")
-            .cloudflare(cloudflare.url());
-        for argument in self.pod()["containers"][0]["args"].as_array().unwrap() {
-            let argument = argument.as_str().unwrap();
-            let (flag, _) = argument.split_once('=').unwrap_or((argument, ""));
-            builder = match flag {
-                "run" | "--http-bind" | "--log-format" | "--log-level" => builder,
-                "--leader-elect" => builder.leader_elect(),
-                _ => builder.arg(argument),
-            };
-        }
-        builder
+            .deployed_as(texts(&self.pod()["containers"][0], "args"))
+            .env("RUST_LOG", "trace,kube=trace,hyper=trace")
+            .cloudflare(cloudflare.url())
     }
 
     /// What its roles grant to the operator's account.
@@ -120,13 +111,13 @@ impl Release {
     }
 }
 
-fn texts(rule: &Value, field: &str) -> Vec<String> {
-    let values = rule[field].as_array().map_or(&[][..], Vec::as_slice);
+fn texts(object: &Value, field: &str) -> Vec<String> {
+    let values = object[field].as_array().map_or(&[][..], Vec::as_slice);
     values.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
 }
 
-fn expanded(role: &Value, rule: &Value) -> Vec<Right> {
-    let role = role.as_str().unwrap();
+fn expanded(name: &Value, rule: &Value) -> Vec<Right> {
+    let of = name.as_str().unwrap();
     let names: Vec<_> = texts(rule, "resourceNames").into_iter().map(Some).collect();
     let names = if names.is_empty() { vec![None] } else { names };
     let mut rights = Vec::new();
@@ -134,7 +125,7 @@ fn expanded(role: &Value, rule: &Value) -> Vec<Right> {
         for resource in texts(rule, "resources") {
             for verb in texts(rule, "verbs") {
                 rights.extend(names.iter().map(|name| Right {
-                    role: role.to_owned(),
+                    role: of.to_owned(),
                     verb: verb.clone(),
                     group: group.clone(),
                     resource: resource.clone(),

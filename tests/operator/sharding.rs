@@ -28,7 +28,7 @@ struct Shards {
     cloudflare: Cloudflare,
     fixture: Fixture,
     remote: Remote,
-    shards: [Shard; 2],
+    releases: [Shard; 2],
 }
 
 impl Shards {
@@ -42,8 +42,9 @@ impl Shards {
         cloudflare.token(TOKEN).may_write_everything();
         fixture.apply(&fixture.secret("cloudflare", "token", TOKEN)).await.unwrap();
         let [first, second] = selectors;
-        let shards = [start(control_plane, &cloudflare, first).await, start(control_plane, &cloudflare, second).await];
-        Self { control_plane, cloudflare, fixture, remote, shards }
+        let releases =
+            [start(control_plane, &cloudflare, first).await, start(control_plane, &cloudflare, second).await];
+        Self { control_plane, cloudflare, fixture, remote, releases }
     }
 
     /// An object with these labels, of the fixture's zone unless it is given another one.
@@ -85,7 +86,7 @@ impl Shards {
                     && request["requestReceivedTimestamp"].as_str().unwrap() > since
             })
         };
-        (0..2).filter(|index| wrote(&self.shards[*index])).collect()
+        (0..2).filter(|index| wrote(&self.releases[*index])).collect()
     }
 
     async fn until_gone(&self, name: &str) {
@@ -143,7 +144,7 @@ async fn two_releases_serve_disjoint_objects_and_an_object_moves_with_its_label(
 
     // Both lead, each by a Lease of its own.
     let mut holders = BTreeSet::new();
-    for Shard { release, operator } in &shards.shards {
+    for Shard { release, operator } in &shards.releases {
         let lease = release.argument("--lease-name");
         let lease = ["get", "lease", lease, "-n", OPERATOR, "-o", "jsonpath={.spec.holderIdentity}"];
         holders.insert(shards.control_plane.kubectl(&lease).await.unwrap());
@@ -163,7 +164,7 @@ async fn two_releases_serve_disjoint_objects_and_an_object_moves_with_its_label(
     assert_eq!(after["metadata"]["finalizers"], before["metadata"]["finalizers"]);
     let ledger = shards.cloudflare.ledger().since(mark);
     assert!(ledger.puts(remote.scope()).is_empty(), "{ledger}");
-    let (_, metrics) = shards.shards[0].operator.get("/metrics").await.unwrap();
+    let (_, metrics) = shards.releases[0].operator.get("/metrics").await.unwrap();
     assert!(!metrics.contains("name=\"mover\""), "the series have moved too: {metrics}");
     // Drift is repaired once, by the new shard.
     remote.set("mover.example.com", false, false);
@@ -234,10 +235,10 @@ async fn in_two_shards(behaviour: Behaviour) {
     let Shards { fixture, remote, cloudflare, .. } = &shards;
     let [one, two] = labels.map(|label| json!({"shard": label}));
     let zone = fixture.zone_id();
+    let names = ["one", "beside-one", "two", "beside-two"];
     // Hostnames of their own, one after the other: both are served. (A write of the one between a read and a write of the
     // other is a rival's, and lost where writes replace the list.)
-    const NAMES: [&str; 4] = ["one", "beside-one", "two", "beside-two"];
-    for (name, labels) in NAMES.into_iter().zip([&one, &one, &two, &two]) {
+    for (name, labels) in names.into_iter().zip([&one, &one, &two, &two]) {
         shards.apply(name, zone, labels, &[(&format!("{name}.example.com"), true)]).await;
         shards.until_ready(name).await;
     }
@@ -245,7 +246,7 @@ async fn in_two_shards(behaviour: Behaviour) {
     let look = async |name: &str| shards.look(&format!("beside-{name}")).await;
     look("one").await;
     look("two").await;
-    for name in NAMES {
+    for name in names {
         shards.until_ready(name).await;
         assert_eq!(remote.get(&format!("{name}.example.com")), Some((true, false)), "{}", cloudflare.ledger());
     }

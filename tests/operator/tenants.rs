@@ -187,8 +187,8 @@ async fn no_object_gets_at_the_secret_of_another_namespace() {
     // Whatever the schema keeps out, none of it relies on the schema.
     relax(&tenants.control_plane).await;
     let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
-    let patch = json!([{"op": "replace", "path": path, "value": anything}]).to_string();
+    let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
+    let patch = json!([{"op": "replace", "path": status, "value": anything}]).to_string();
     let crd = "mtlshostnamesettings.cloudflare-mtls.dev";
     tenants.control_plane.kubectl(&["patch", "crd", crd, "--type=json", "-p", &patch]).await.unwrap();
     let mut probe = tenants.honest(ways.len());
@@ -220,7 +220,7 @@ async fn no_object_gets_at_the_secret_of_another_namespace() {
         .into_iter()
         .filter(|request| request["objectRef"]["namespace"] != tenants.thief.namespace());
     for request in elsewhere {
-        let path = format!("/api/v1/namespaces/{}/secrets/cloudflare", tenants.victim.namespace());
-        assert_eq!(request["requestURI"].as_str().unwrap().trim_end_matches('?'), path, "the victim's own");
+        let own = format!("/api/v1/namespaces/{}/secrets/cloudflare", tenants.victim.namespace());
+        assert_eq!(request["requestURI"].as_str().unwrap().trim_end_matches('?'), own, "the victim's own");
     }
 }

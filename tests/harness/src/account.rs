@@ -1,5 +1,7 @@
 //! An identity for one operator, so that a test can take its rights or its tokens away and nobody else notices.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -149,10 +151,15 @@ async fn is_allowed(client: &kube::Client, account: &str, attributes: &Value) ->
 /// # Errors
 /// When it does not in time.
 pub async fn until_allowed(client: &kube::Client, account: &str, attributes: &Value) -> Result<()> {
-    eventually(PATIENCE, format!("{account} may {attributes}"), async || {
-        if is_allowed(client, account, attributes).await? { Ok(()) } else { Err(Error::new("it may not")) }
-    })
-    .await
+    let started = Instant::now();
+    // No closure, so that whoever waits may be a task of its own.
+    while !is_allowed(client, account, attributes).await? {
+        if started.elapsed() > PATIENCE {
+            return Err(Error::new(format!("{account} may not {attributes} after {} s", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// A token for a `ServiceAccount` in the operator's namespace, from the API server itself.
