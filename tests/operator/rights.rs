@@ -38,7 +38,7 @@ async fn what_the_suite_used_is_what_the_chart_grants() {
         let asked = asked.iter().filter(|asked| asked.everywhere == everywhere);
         let used: BTreeSet<_> = asked.filter_map(Right::used).collect();
         let mode = if everywhere { "watching all namespaces" } else { "watching some namespaces" };
-        assert!(granted.len() >= 11, "{granted:#?}");
+        assert!(!granted.is_empty(), "{mode}: nothing is granted");
         let idle: Vec<_> = granted.difference(&used).collect();
         assert!(idle.is_empty(), "{mode}: granted, and used by no test: {idle:#?}");
         let foreign: Vec<_> = used.difference(&granted).collect();

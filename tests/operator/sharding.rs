@@ -289,3 +289,32 @@ async fn in_two_shards(behaviour: Behaviour) {
     shards.look(loser).await;
     shards.until_ready(loser).await;
 }
+
+/// The policy that `docs/sharding.md` shows, as it stands there.
+#[tokio::test]
+async fn the_policy_of_the_guide_keeps_an_object_in_the_shard_of_its_namespace() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let guide = std::fs::read_to_string(harness::tools::workspace().join("docs/sharding.md")).unwrap();
+    let policy = guide.split("```yaml\n").find(|block| block.contains("kind: ValidatingAdmissionPolicy")).unwrap();
+    control_plane.apply(policy.split("```").next().unwrap()).await.unwrap();
+    let fixture = Fixture::new(control_plane).await.unwrap();
+    control_plane.kubectl(&["label", "namespace", fixture.namespace(), "team=a"]).await.unwrap();
+    let labelled = |labels: Value| {
+        let mut manifest = fixture.settings("one").hostname("one.example.com", true).build();
+        manifest["metadata"]["labels"] = labels;
+        manifest
+    };
+    // It takes the API server a moment until it decides by a policy.
+    let refused = async || match fixture.apply(&labelled(json!({"team": "b"}))).await {
+        Err(error) if error.to_string().contains("set the label team to a, as its namespace has it") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    harness::fixture::eventually(PATIENCE, "the policy is in force", refused).await.unwrap();
+    assert!(fixture.apply(&labelled(json!({}))).await.is_err(), "an object without a label is in no shard");
+    fixture.apply(&labelled(json!({"team": "a"}))).await.unwrap();
+    assert!(fixture.patch("one", &json!({"metadata": {"labels": {"team": "b"}}})).await.is_err());
+    assert!(fixture.patch("one", &json!({"metadata": {"labels": {"team": null}}})).await.is_err());
+    // Others are left alone.
+    let other = Fixture::new(control_plane).await.unwrap();
+    other.apply(&other.settings("one").hostname("one.example.com", true).build()).await.unwrap();
+}
