@@ -101,9 +101,11 @@ dashboard: cluster $(TOOLS_DIR)/prometheus ## Draw the dashboard into docs/dashb
 	$(CARGO) build --workspace --locked
 	target/debug/harness dashboard --operator target/debug/cloudflare-mtls-operator --picture docs/dashboard.svg
 
+GITOPS_TOOLS := $(foreach tool,kube-controller-manager helm4 kustomize-controller helm-controller sops age-keygen kubeseal \
+	flux-crds.yaml secrets-crds.yaml argocd-crds.yaml,$(TOOLS_DIR)/$(tool))
+
 .PHONY: gitops
-gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
-		$(TOOLS_DIR)/helm-controller $(foreach kinds,flux secrets argocd,$(TOOLS_DIR)/$(kinds)-crds.yaml) ## Have Flux' own kustomize-controller reconcile the operator and its objects
+gitops: cluster $(GITOPS_TOOLS) ## Have Flux' own controllers reconcile the operator and its objects
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test gitops -- --ignored
 
