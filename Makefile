@@ -142,9 +142,18 @@ manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifes
 chart-docs: $(TOOLS_DIR)/helm-docs ## Generate the chart's README from its values and README.md.gotmpl
 	@$< --chart-search-root=$(CHART) --sort-values-order=file
 
+.PHONY: chart-package
+chart-package: $(TOOLS_DIR)/helm4 ## Package the chart as it is published, into target/chart
+	@$< package $(CHART) --destination target/chart
+
 .PHONY: chart-test
 chart-test: $(TOOLS_DIR)/helm-unittest ## Run the chart's own suites
 	@$< --strict $(CHART)
+
+.PHONY: check
+check: cluster $(CHECK_TOOLS) ## Run the linters for everything that is not Rust: documents, scripts, chart, manifests, workflows
+	@$(CARGO) build --quiet --locked -p harness
+	@tests/check/run
 
 .PHONY: audit
 audit: ## Check licences, sources, bans and advisories of all dependencies
