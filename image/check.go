@@ -68,7 +68,8 @@ func check(a About) error {
 			return err
 		}
 		binary := files["/"+program].content
-		for _, fault := range slices.Concat(odd, checkImage(img, files, a), checkBinary(binary, platform, a)) {
+		for _, fault := range slices.Concat(odd, checkImage(img, files, a), checkBinary(binary, platform, a),
+			checkCrates(binary, platform, a), checkSBOM(platform, a)) {
 			faults.add("%s: %w", platform, fault)
 		}
 		size, err := compressed(img)
@@ -93,8 +94,10 @@ func check(a About) error {
 		}
 		if len(images) != 1 {
 			faults.add("%s: %d images in its own archive", platform, len(images))
-		} else if digest, err := images[0].Digest(); err != nil || digest != found[platform] {
-			faults.add("%s: its own archive has another image, %v (%w)", platform, digest, err)
+		} else if digest, err := images[0].Digest(); err != nil {
+			return err
+		} else if digest != found[platform] {
+			faults.add("%s: its own archive has another image, %v", platform, digest)
 		}
 	}
 	manifest, err := all.IndexManifest()
@@ -138,8 +141,10 @@ func checkImage(img v1.Image, files map[string]Extracted, a About) (faults Fault
 	if !config.Created.Equal(created(a)) {
 		faults.add("it was created %v, not %v", config.Created, created(a))
 	}
-	if size, err := compressed(img); err != nil || size > mostCompressed {
-		faults.add("compressed it has %d bytes, more than %d (%w)", size, mostCompressed, err)
+	if size, err := compressed(img); err != nil {
+		faults = append(faults, err)
+	} else if size > mostCompressed {
+		faults.add("compressed it has %d bytes, more than %d", size, mostCompressed)
 	}
 	for path, file := range files {
 		switch mode, known := wanted[path]; {

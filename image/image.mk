@@ -7,3 +7,7 @@ PLATFORMS ?= amd64 arm64
 .PHONY: image
 image: ## Build the image as OCI archives and look into it (PLATFORMS=amd64 for one, IMAGE and IMAGE_TAG for its name)
 	@CARGO="$(CARGO)" IMAGE="$(IMAGE)" IMAGE_TAG="$(IMAGE_TAG)" PLATFORMS="$(PLATFORMS)" image/run
+
+.PHONY: image-again
+image-again: ## Build the image of this commit once more elsewhere, and see that it is the same, byte for byte
+	@CARGO="$(CARGO)" IMAGE="$(IMAGE)" IMAGE_TAG="$(IMAGE_TAG)" PLATFORMS="$(PLATFORMS)" image/again

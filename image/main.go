@@ -11,7 +11,7 @@ import (
 )
 
 const usage = `usage:
-  image build   write the archives, one per platform and one for all
+  image build   write the archives, one per platform and one for all, and what is in them as CycloneDX
   image check   look into the archives that build wrote, and fail when anything is not as it should be
   image rootfs  write what the image of one platform holds into the folder rootfs, for a Dockerfile
 `
@@ -57,6 +57,10 @@ func (a About) binary(platform string) string {
 
 func (a About) archive(platform string) string {
 	return fmt.Sprintf("%s/%s-%s-linux-%s.tar", a.out, program, a.version, platform)
+}
+
+func (a About) sbom(platform string) string {
+	return fmt.Sprintf("%s/%s-%s-linux-%s.cdx.json", a.out, program, a.version, platform)
 }
 
 // The archive with every platform.

@@ -6,19 +6,21 @@ use harness::{
     cloudflare::{Effect, Fault},
     control_plane::OPERATOR,
     fixture::{condition, eventually},
+    helm::{self, Helm, Version},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, PATIENCE},
+    cluster::{Cluster, PATIENCE, TOKEN},
+    guide::commands,
     repository::Checkout,
 };
 
-const SETTINGS: &str = "cloudflare-mtls";
-const FLEET: &str = "gitrepository/flux-system";
+pub(crate) const SETTINGS: &str = "cloudflare-mtls";
+pub(crate) const FLEET: &str = "gitrepository/flux-system";
 
 /// A fleet's repository with the objects of the guide.
-fn fleet() -> Checkout {
+pub(crate) fn fleet() -> Checkout {
     Checkout::with("cloudflare-mtls", "deploy/flux/cloudflare-mtls")
 }
 
@@ -27,15 +29,25 @@ fn this_repository() -> Checkout {
     Checkout::with("deploy", "deploy")
 }
 
-/// The operator and the objects of the guide, all ready.
-async fn installed() -> (Cluster, Checkout) {
-    let mut cluster = Cluster::new().await;
+/// The operator as the guide installs it, ready.
+pub(crate) async fn with_operator() -> Cluster {
+    with_operator_and_flux_told(&[]).await
+}
+
+/// The same with a kustomize-controller that was told more.
+async fn with_operator_and_flux_told(arguments: &[&str]) -> Cluster {
+    let mut cluster = Cluster::with_flux_told(arguments).await;
     cluster.apply("deploy/flux/operator.yaml").await;
     cluster.push("gitrepository/cloudflare-mtls-operator", &this_repository()).await;
-    let deployed = || async { cluster.get(OPERATOR, "deployment/cloudflare-mtls-operator").await.ok_or("not there") };
-    eventually(PATIENCE, "the Deployment", deployed).await.unwrap();
+    cluster.until_deployed().await;
     cluster.run_operator().await;
     cluster.until_ready(OPERATOR, "True", "ReconciliationSucceeded").await;
+    cluster
+}
+
+/// The same with the objects of the guide, all ready.
+async fn installed() -> (Cluster, Checkout) {
+    let cluster = with_operator().await;
     let fleet = fleet();
     cluster.bootstrap(&fleet).await;
     cluster.apply("deploy/flux/settings.yaml").await;
@@ -56,8 +68,7 @@ async fn the_operator_comes_first_then_the_objects_and_all_is_ready_when_they_ar
     cluster.push("gitrepository/cloudflare-mtls-operator", &this_repository()).await;
 
     // Everything of the operator is there, but for what makes it available: so nothing comes after it.
-    let deployed = || async { cluster.get(OPERATOR, "deployment/cloudflare-mtls-operator").await.ok_or("not there") };
-    eventually(PATIENCE, "the Deployment", deployed).await.unwrap();
+    cluster.until_deployed().await;
     cluster.until_ready(OPERATOR, "Unknown", "Progressing").await;
     cluster.until_ready(SETTINGS, "False", "DependencyNotReady").await;
     assert_eq!(cluster.get("team-a", "mhs/admin").await, None);
@@ -186,12 +197,88 @@ async fn pruned_objects_turn_their_entries_off_and_removing_all_of_it_ends() {
         ])
         .await;
     cluster.until_reason("admin", "True", "InSync").await;
-    cluster.kubectl(&["delete", "-n", "flux-system", "kustomization/cloudflare-mtls", "--timeout=60s"]).await;
+    let test = "pruned_objects_turn_their_entries_off_and_removing_all_of_it_ends";
+    let [removal] = commands("gitops-flux.md", test).try_into().unwrap();
+    let [objects, operator, namespace] = removal.lines().collect::<Vec<_>>().try_into().unwrap();
+    cluster.type_in(fleet.folder(), objects).await;
     assert_eq!(cluster.get("team-a", "mhs/admin").await, None);
     assert_eq!(cluster.remote.get("admin.example.com"), None);
     assert_eq!(cluster.remote.get("foreign.example.com"), Some((true, false)));
-    cluster.kubectl(&["delete", "-n", "flux-system", "kustomization/cloudflare-mtls-operator", "--timeout=60s"]).await;
+    assert!(cluster.get("team-a", "secret/cloudflare").await.is_some(), "what the operator needs goes last");
+    cluster.type_in(fleet.folder(), operator).await;
+    cluster.type_in(fleet.folder(), namespace).await;
     cluster.until_gone(OPERATOR, "deployment/cloudflare-mtls-operator").await;
     cluster.until_gone("default", "namespace/cloudflare-mtls-operator").await;
     cluster.until_gone("default", "crd/mtlshostnamesettings.cloudflare-mtls.dev").await;
+}
+
+#[tokio::test]
+#[ignore = "needs Flux: make gitops"]
+async fn a_secret_that_comes_with_a_later_commit_is_taken_at_once_where_flux_is_told_to() {
+    let text = std::fs::read_to_string(harness::tools::workspace().join("docs/gitops-flux.md")).unwrap();
+    let gate = "--feature-gates=CancelHealthCheckOnNewRevision=true";
+    assert!(text.contains(gate), "the guide says something else");
+    let cluster = with_operator_and_flux_told(&[gate]).await;
+    let fleet = fleet();
+    cluster.bootstrap(&fleet).await;
+    cluster.apply("deploy/flux/settings.yaml").await;
+    cluster.until_reason("admin", "False", "SecretNotFound").await;
+    cluster.until_ready(SETTINGS, "Unknown", "Progressing").await;
+    let template = std::fs::read_to_string(harness::tools::workspace().join("deploy/secrets/secret.yaml")).unwrap();
+    fleet.write("cloudflare-mtls/secret.yaml", &template.replace("<your API token>", TOKEN));
+    fleet.replace("cloudflare-mtls/kustomization.yaml", "- admin.yaml", "- secret.yaml\n- admin.yaml");
+    cluster.push(FLEET, &fleet).await;
+    // Long before the timeout of five minutes.
+    cluster.until_applied(SETTINGS, FLEET).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Flux: make gitops"]
+async fn a_release_of_the_chart_is_waited_for_before_the_objects_come() {
+    let mut cluster = Cluster::new().await;
+    let fleet = fleet();
+    fleet.add("cloudflare-mtls-operator", "deploy/flux/cloudflare-mtls-operator");
+    cluster.bootstrap(&fleet).await;
+    cluster.apply("deploy/flux/operator-helm.yaml").await;
+    cluster.apply("deploy/flux/settings.yaml").await;
+    let release = format!("helmrelease/{OPERATOR}");
+    let there = || async { cluster.get(OPERATOR, &release).await.map(drop).ok_or("not there") };
+    eventually(PATIENCE, "the HelmRelease", there).await.unwrap();
+
+    // The chart as source-controller would have fetched it, for the real helm-controller.
+    let folder = tempfile::tempdir().unwrap();
+    let (chart, target) = (helm::chart(), folder.path().to_str().unwrap());
+    let package = ["package", chart.to_str().unwrap(), "--destination", target];
+    Helm::offline(Version::Four).run(&package).await.unwrap();
+    let packed = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let version = packed.file_stem().unwrap().to_str().unwrap().rsplit_once('-').unwrap().1;
+    let artifact = cluster.archiver.serve_chart(&packed, version);
+    cluster.fetched(OPERATOR, &format!("ocirepository/{OPERATOR}"), &artifact).await;
+    let helm_controller = cluster.start_helm_controller();
+    cluster.until_deployed().await;
+    cluster.until_ready(OPERATOR, "Unknown", "Progressing").await;
+    cluster.until_ready(SETTINGS, "False", "DependencyNotReady").await;
+
+    // Helm waits until the Deployment is available, Flux until the release is ready, and only then the objects come.
+    cluster.run_operator().await;
+    cluster.until_ready(OPERATOR, "True", "ReconciliationSucceeded").await;
+    let released = cluster.get(OPERATOR, &release).await.unwrap();
+    assert_eq!(condition(&released, "Ready").unwrap()["reason"], "InstallSucceeded", "{released:#}");
+    let deployment = cluster.get(OPERATOR, &format!("deployment/{OPERATOR}")).await.unwrap();
+    assert_eq!(deployment["spec"]["replicas"], 2, "the values of the release");
+    assert!(cluster.get(OPERATOR, &format!("poddisruptionbudget/{OPERATOR}")).await.is_some());
+    cluster.until_reason("admin", "False", "SecretNotFound").await;
+    cluster.create_secret().await;
+    cluster.until_applied(SETTINGS, FLEET).await;
+
+    // What somebody changes by hand is put back.
+    let deployment = format!("deployment/{OPERATOR}");
+    cluster.kubectl(&["scale", "-n", OPERATOR, &deployment, "--replicas=1"]).await;
+    let now = format!("reconcile.fluxcd.io/requestedAt={}", jiff::Timestamp::now());
+    cluster.kubectl(&["annotate", "-n", OPERATOR, "--overwrite", &release, &now]).await;
+    let back = async || {
+        let replicas = cluster.get(OPERATOR, &deployment).await.ok_or("not there")?["spec"]["replicas"].clone();
+        if replicas == 2 { Ok(()) } else { Err(format!("{replicas} replicas\n{}", helm_controller.output().unwrap())) }
+    };
+    eventually(PATIENCE, "put back", back).await.unwrap();
 }

@@ -1,4 +1,6 @@
-//! Flux' own kustomize-controller, as a process against a real API server, with the manifests of `deploy/flux` and
+//! The guides for Flux, Argo CD and Secrets, and for when something hangs: their manifests and their commands, tried.
+//!
+//! Flux' own kustomize-controller runs as a process against a real API server, with the manifests of `deploy/flux` and
 //! `deploy/secrets`. What source-controller and kubelets would do, the tests do: they serve the files, and write into the
 //! status of sources and Deployments what is so.
 
@@ -7,6 +9,10 @@
 #![allow(missing_docs)]
 #![allow(clippy::print_stdout, reason = "what was measured, for who runs a test with --nocapture")]
 
+mod argocd;
+mod byhand;
 mod cluster;
 mod flux;
+mod guide;
 mod repository;
+mod secrets;

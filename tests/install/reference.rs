@@ -67,6 +67,28 @@ fn the_names_that_others_depend_on_are_there() {
     }
 }
 
+#[test]
+fn every_flag_is_in_the_table_of_flags_with_its_variable_and_its_default() {
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"));
+    let help = { program }.args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let page = std::fs::read_to_string(tools::workspace().join("docs/operation.md")).unwrap();
+    let mut flags = 0;
+    for about in help.split("\n      --").skip(1) {
+        let flag = about.split([' ', '[', '\n']).next().unwrap();
+        let said = |what: &str| Some(about.split_once(what)?.1.split_once(']').unwrap().0);
+        let row = page.lines().find(|line| line.starts_with(&format!("| `--{flag}` |")));
+        let row = row.unwrap_or_else(|| panic!("--{flag} is not in docs/operation.md"));
+        let variable = said("[env: ").unwrap().trim_end_matches('=');
+        assert!(row.contains(&format!("| `{variable}` |")), "{row}");
+        if let Some(default) = said("[default: ").filter(|default| !default.starts_with('[')) {
+            assert!(row.contains(&format!("| `{default}` |")), "{row}: {default}");
+        }
+        flags += 1;
+    }
+    assert!(flags > 15, "{flags}");
+}
+
 /// A field of the schema, with the path under which a manifest has it.
 struct Field<'a> {
     path: String,

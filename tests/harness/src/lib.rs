@@ -6,6 +6,7 @@ pub mod bench;
 pub mod canary;
 pub mod cloudflare;
 pub mod control_plane;
+pub mod dashboard;
 pub mod demo;
 pub mod fixture;
 pub mod guard;
@@ -13,6 +14,7 @@ pub mod helm;
 pub mod hosts;
 pub mod kubectl;
 pub mod operator;
+pub mod prometheus;
 pub mod tools;
 
 mod authority;

@@ -19,6 +19,8 @@ enum Command {
     Cloudflare(harness::cloudflare::program::Args),
     /// Run etcd and a Kubernetes API server; prints where they are when they are ready
     ControlPlane(harness::control_plane::Args),
+    /// Have a real Prometheus answer every query of the dashboard and the alerts, and draw the dashboard
+    Dashboard(harness::dashboard::Args),
     /// Show the operator's main job on a control plane and an emulated Cloudflare of its own
     Demo(harness::demo::Args),
     /// Churn objects for half an hour with faults, and see whether memory, descriptors and tasks stay flat
@@ -38,6 +40,7 @@ async fn main() -> ExitCode {
         Command::ControlPlane(args) => {
             harness::control_plane::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
+        Command::Dashboard(args) => harness::dashboard::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Demo(args) => harness::demo::run(args).await.map_err(Into::into),
         Command::Soak(args) => harness::bench::soak::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Guard(args) => harness::guard::run(args).await.map_err(Into::into),
