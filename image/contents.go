@@ -39,7 +39,7 @@ func contents(a About, platform string) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := crates(binary, a)
+	all, err := crates(binary, platform, a)
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -29,8 +31,9 @@ func (c Crate) id() string {
 	return c.Name + " " + c.Version
 }
 
-// All crates that a program tells of, in its own order.
-func crates(binary []byte, a About) ([]Crate, error) {
+// All crates that a program tells of, in its own order: those that are linked into it, and those that took part in building it.
+// An error when Cargo would take others.
+func crates(binary []byte, platform string, a About) ([]Crate, error) {
 	audit, err := rustaudit.GetDependencyInfo(bytes.NewReader(binary))
 	if err != nil {
 		return nil, err
@@ -61,14 +64,27 @@ func crates(binary []byte, a About) ([]Crate, error) {
 			known[crate.id()] = crate
 		}
 	}
+	// Which of them are linked, the program does not tell: macros, which run at build time, are among what it calls runtime.
+	linked, err := tree("no-dev,no-build,no-proc-macro", platform, a)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := tree("no-dev", platform, a)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]Crate, len(audit.Packages))
 	for i, part := range audit.Packages {
 		crate, there := known[part.Name+" "+part.Version]
-		if !there {
-			return nil, fmt.Errorf("%s %s is in the program and not in Cargo.lock", part.Name, part.Version)
+		if !there || !taken[crate.id()] {
+			return nil, fmt.Errorf("the program tells of %s %s, which Cargo would not take for it", part.Name, part.Version)
 		}
-		crate.linked, crate.own, crate.needs = part.Kind == rustaudit.Runtime, part.Root, part.Dependencies
+		crate.linked, crate.own, crate.needs = linked[crate.id()], part.Root, part.Dependencies
 		all[i] = crate
+		delete(linked, crate.id())
+	}
+	if len(linked) > 0 {
+		return nil, fmt.Errorf("the program does not tell of all that is linked into it: %v", slices.Sorted(maps.Keys(linked)))
 	}
 	return all, nil
 }
@@ -81,37 +97,22 @@ func rustc(args ...string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// Holds what a program says of itself against what Cargo would link into it.
-func checkCrates(binary []byte, platform string, a About) (faults Faults) {
-	all, err := crates(binary, a)
-	if err != nil {
-		return Faults{err}
-	}
-	// Of musl and glibc, Cargo makes no difference.
+// The crates that Cargo takes for the program along these edges of its graph, each as `name version`.
+func tree(edges, platform string, a About) (map[string]bool, error) {
+	// Between musl and glibc it makes no difference.
 	target := map[string]string{"amd64": "x86_64-unknown-linux-musl", "arm64": "aarch64-unknown-linux-musl"}[platform]
-	tree := exec.Command("cargo", "tree", "--locked", "--package", program, "--edges", "no-dev,no-build,no-proc-macro",
+	command := exec.Command("cargo", "tree", "--locked", "--package", program, "--edges", edges,
 		"--target", target, "--prefix", "none", "--format", "{p}")
-	tree.Dir, tree.Stderr = a.source, os.Stderr
-	text, err := tree.Output()
+	command.Dir, command.Stderr = a.source, os.Stderr
+	text, err := command.Output()
 	if err != nil {
-		return append(faults, fmt.Errorf("cargo tree: %w", err))
+		return nil, fmt.Errorf("cargo tree: %w", err)
 	}
-	wanted := map[string]bool{}
+	found := map[string]bool{}
 	for line := range strings.Lines(string(text)) {
 		if words := strings.Fields(line); len(words) > 1 {
-			wanted[words[0]+" "+strings.TrimPrefix(words[1], "v")] = true
+			found[words[0]+" "+strings.TrimPrefix(words[1], "v")] = true
 		}
 	}
-	for _, crate := range all {
-		if crate.linked && !wanted[crate.id()] {
-			faults.add("the program tells of %s, which Cargo does not link into it", crate.id())
-		}
-		if crate.linked {
-			delete(wanted, crate.id())
-		}
-	}
-	for crate := range wanted {
-		faults.add("the program does not tell of %s, which is linked into it", crate)
-	}
-	return faults
+	return found, nil
 }

@@ -63,7 +63,7 @@ func writeSBOM(platform string, a About) error {
 	if err != nil {
 		return err
 	}
-	all, err := crates(binary, a)
+	all, err := crates(binary, platform, a)
 	if err != nil {
 		return err
 	}
