@@ -13,7 +13,7 @@ include image/image.mk
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 .PHONY: build
 build: ## Build the operator as it is shipped
@@ -24,12 +24,18 @@ lint: ## Check format and lints; warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+# Where every control plane of a run leaves what it was asked for.
+RIGHTS := $(CURDIR)/target/tmp/rights
+
 .PHONY: test
 test: lint tools chart-test ## Run the whole suite against a real API server and an emulated Cloudflare
 	@# The harness is also the program that guards what the tests start, so that nothing outlives them.
 	$(CARGO) build --locked -p harness
+	@rm -rf $(RIGHTS) && mkdir -p $(RIGHTS)
 	@# More tests at a time than there are cores: they mostly wait.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
+	RIGHTS_FOLDER=$(RIGHTS) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
+	@# In the end, what the operators of all these tests have asked API servers for, against what the chart grants.
+	RIGHTS_FOLDER=$(RIGHTS) $(CARGO) test --locked --test operator -- --ignored what_the_suite_used_is_what_the_chart_grants
 
 NODE_TOOLS   := $(addprefix $(TOOLS_DIR)/,helm4 kube-controller-manager kube-scheduler kubelet pause)
 NODE_MACHINE := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
@@ -101,9 +107,11 @@ dashboard: cluster $(TOOLS_DIR)/prometheus ## Draw the dashboard into docs/dashb
 	$(CARGO) build --workspace --locked
 	target/debug/harness dashboard --operator target/debug/cloudflare-mtls-operator --picture docs/dashboard.svg
 
+GITOPS_TOOLS := $(foreach tool,kube-controller-manager helm4 kustomize-controller helm-controller sops age-keygen kubeseal \
+	flux-crds.yaml secrets-crds.yaml argocd-crds.yaml,$(TOOLS_DIR)/$(tool))
+
 .PHONY: gitops
-gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
-		$(TOOLS_DIR)/helm-controller $(foreach kinds,flux secrets argocd,$(TOOLS_DIR)/$(kinds)-crds.yaml) ## Have Flux' own kustomize-controller reconcile the operator and its objects
+gitops: cluster $(GITOPS_TOOLS) ## Have Flux' own controllers reconcile the operator and its objects
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test gitops -- --ignored
 
@@ -134,9 +142,18 @@ manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifes
 chart-docs: $(TOOLS_DIR)/helm-docs ## Generate the chart's README from its values and README.md.gotmpl
 	@$< --chart-search-root=$(CHART) --sort-values-order=file
 
+.PHONY: chart-package
+chart-package: $(TOOLS_DIR)/helm4 ## Package the chart as it is published, into target/chart
+	@$< package $(CHART) --destination target/chart
+
 .PHONY: chart-test
 chart-test: $(TOOLS_DIR)/helm-unittest ## Run the chart's own suites
 	@$< --strict $(CHART)
+
+.PHONY: check
+check: cluster $(CHECK_TOOLS) ## Run the linters for everything that is not Rust: documents, scripts, chart, manifests, workflows
+	@$(CARGO) build --quiet --locked -p harness
+	@tests/check/run
 
 .PHONY: audit
 audit: ## Check licences, sources, bans and advisories of all dependencies

@@ -16,3 +16,4 @@ mod render;
 mod site;
 mod values;
 mod wait;
+mod workflows;

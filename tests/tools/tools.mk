@@ -12,6 +12,8 @@ HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SO
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
 HELM_DOCS_VERSION  := $(shell sed -n 's,^require github.com/norwoodj/helm-docs ,,p' $(TOOLS_SOURCE)/helm-docs/go.mod)
 HELM_UNITTEST_VERSION := $(shell sed -n 's,^require github.com/helm-unittest/helm-unittest ,,p' $(TOOLS_SOURCE)/helm-unittest/go.mod)
+ACTIONLINT_VERSION := $(shell sed -n 's,^require github.com/rhysd/actionlint ,,p' $(TOOLS_SOURCE)/actionlint/go.mod)
+KUBECONFORM_VERSION := $(shell sed -n 's,^require github.com/yannh/kubeconform ,,p' $(TOOLS_SOURCE)/kubeconform/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 HELM_CONTROLLER_VERSION := $(shell sed -n 's,^require github.com/fluxcd/helm-controller ,,p' $(TOOLS_SOURCE)/helm-controller/go.mod)
@@ -151,6 +153,27 @@ $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard
 	@($(call definitions,sealed-secrets,github.com/bitnami/sealed-secrets,$(SEALED_SECRETS_VERSION),helm/sealed-secrets/crds/*.yaml) && echo --- && \
 	$(call definitions,crds,github.com/external-secrets/external-secrets,$(external_secrets_version),deploy/crds/bundle.yaml)) > $@.new
 	@mv $@.new $@
+
+# What `make check` runs.
+$(TOOLS_DIR)/actionlint: $(TOOLS_SOURCE)/actionlint/go.mod $(TOOLS_SOURCE)/actionlint/go.sum
+	$(call go_tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint,$(ACTIONLINT_VERSION),seconds)
+
+$(TOOLS_DIR)/kubeconform: $(TOOLS_SOURCE)/kubeconform/go.mod $(TOOLS_SOURCE)/kubeconform/go.sum
+	$(call go_tool,kubeconform,github.com/yannh/kubeconform/cmd/kubeconform,$(KUBECONFORM_VERSION),seconds)
+
+linters_source := $(addprefix $(TOOLS_SOURCE)/linters/,requirements.txt package.json package-lock.json)
+
+# As they are published for Python and for Node, with everything that they need pinned.
+$(TOOLS_DIR)/linters/installed: $(linters_source)
+	@python3 --version >/dev/null && npm --version >/dev/null || { echo "the linters need Python and npm" >&2; exit 1; }
+	@echo "installing the linters from PyPI and npm (half a minute the first time) ..."
+	@rm -rf $(@D) && python3 -m venv $(@D) && mkdir $(@D)/node && cp $(filter %.json,$^) $(@D)/node/
+	@$(@D)/bin/pip install --disable-pip-version-check --quiet --no-deps -r $(TOOLS_SOURCE)/linters/requirements.txt
+	@npm ci --prefix $(@D)/node --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+CHECK_TOOLS := $(addprefix $(TOOLS_DIR)/,actionlint helm3 helm4 kubeconform linters/installed \
+	monitoring-crds.yaml flux-crds.yaml argocd-crds.yaml secrets-crds.yaml)
 
 # What the suite needs beside the control plane.
 SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua monitoring-crds.yaml)
