@@ -49,9 +49,7 @@ impl Cluster {
     /// The same with a kustomize-controller that has these arguments too.
     pub(crate) async fn with_flux_told(arguments: &[&str]) -> Self {
         let control_plane = ControlPlane::start_with_controllers().await.unwrap();
-        let crds = tools::tool("flux-crds.yaml").unwrap();
-        control_plane.kubectl(&["apply", "--server-side", "-f", crds.to_str().unwrap()]).await.unwrap();
-        control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await.unwrap();
+        define(&control_plane, "flux-crds.yaml").await;
         let cloudflare = Cloudflare::start().await.unwrap();
         let remote = cloudflare.add_zone(ZONE, "example.com");
         let token = cloudflare.token(TOKEN).named("team");
@@ -278,6 +276,15 @@ impl Cluster {
 pub(crate) async fn taken(control_plane: &ControlPlane, file: &Path) {
     let arguments = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", file.to_str().unwrap()];
     eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&arguments).await).await.unwrap();
+}
+
+/// Teaches the API server the kinds of one of the tools.
+pub(crate) async fn define(control_plane: &ControlPlane, file: &str) {
+    let file = tools::tool(file).unwrap();
+    control_plane.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).await.unwrap();
+    // kubectl gives up where there is no condition yet.
+    let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+    eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&wait).await).await.unwrap();
 }
 
 /// Makes the identity under which Flux' controllers run, with the rights that Flux gives them.

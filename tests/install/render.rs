@@ -182,15 +182,3 @@ async fn what_is_rendered_is_what_was_reviewed() {
     found.sort();
     assert_eq!(found, expected, "a file whose scenario is gone");
 }
-
-#[tokio::test]
-async fn helm_finds_no_fault_with_the_chart() {
-    for version in Version::EVERY {
-        for scenario in Scenario::every() {
-            let (chart, values) = (chart(), scenario.values());
-            let lint = ["lint", "--strict", "--quiet", &chart.to_string_lossy(), &values, KUBERNETES];
-            let said = Helm::offline(version).run(&lint).await.unwrap();
-            assert!(!said.contains("WARNING") && !said.contains("ERROR"), "{version} {}: {said}", scenario.name);
-        }
-    }
-}

@@ -294,7 +294,7 @@ impl Drop for World {
 }
 
 /// The program under test, or another build of it.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("OPERATOR_UNDER_TEST")
         .map_or_else(|| env!("CARGO_BIN_EXE_cloudflare-mtls-operator").into(), PathBuf::from)
 }

@@ -1,16 +1,21 @@
 //! An identity for one operator, so that a test can take its rights or its tokens away and nobody else notices.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, OPERATOR};
 use crate::error::{Context as _, Error, Result};
 use crate::fixture::{PATIENCE, eventually};
+
+/// What the names of all these accounts begin with.
+pub(crate) const PREFIX: &str = "operator-";
 
 /// A `ServiceAccount` with a role of its own, which grants at first what the operator's role grants.
 #[derive(Clone)]
@@ -27,7 +32,7 @@ impl Account {
     /// When the API server refuses.
     pub async fn new(control_plane: &ControlPlane) -> Result<Self> {
         let client = control_plane.client().await?;
-        let name = format!("operator-{:08x}", fastrand::u32(..));
+        let name = format!("{PREFIX}{:08x}", fastrand::u32(..));
         let roles: Api<ClusterRole> = Api::all(client.clone());
         let granted = roles.get(OPERATOR).await.context("the operator's role")?.rules.unwrap_or_default();
         let account = Self { client, name, granted };
@@ -94,18 +99,13 @@ impl Account {
             |values: Option<&Vec<String>>| values.and_then(|values| values.first()).cloned().unwrap_or_default();
         let named = first(rule.resources.as_ref());
         let (resource, subresource) = named.split_once('/').unwrap_or((&named, ""));
-        let review = serde_json::from_value(json!({"metadata": {}, "spec": {
-            "user": format!("system:serviceaccount:{OPERATOR}:{}", self.name),
-            "resourceAttributes": {
-                "group": first(rule.api_groups.as_ref()),
-                "resource": resource,
-                "subresource": subresource,
-                "verb": first(Some(&rule.verbs)),
-            },
-        }}))?;
-        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = reviews.create(&PostParams::default(), &review).await.context("a review of access")?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        let attributes = json!({
+            "group": first(rule.api_groups.as_ref()),
+            "resource": resource,
+            "subresource": subresource,
+            "verb": first(Some(&rule.verbs)),
+        });
+        is_allowed(&self.client, &self.name, &attributes).await
     }
 
     /// Replaces the account by a new one of the same name: every token that it was given is void.
@@ -136,6 +136,32 @@ impl Account {
     }
 }
 
+/// Whether the API server lets an account in the operator's namespace do something.
+async fn is_allowed(client: &kube::Client, account: &str, attributes: &Value) -> Result<bool> {
+    let user = format!("system:serviceaccount:{OPERATOR}:{account}");
+    let review =
+        serde_json::from_value(json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": attributes}}))?;
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await.context("a review of access")?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// Waits until the API server lets an account in the operator's namespace do something.
+///
+/// # Errors
+/// When it does not in time.
+pub async fn until_allowed(client: &kube::Client, account: &str, attributes: &Value) -> Result<()> {
+    let started = Instant::now();
+    // No closure, so that whoever waits may be a task of its own.
+    while !is_allowed(client, account, attributes).await? {
+        if started.elapsed() > PATIENCE {
+            return Err(Error::new(format!("{account} may not {attributes} after {} s", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
 /// A token for a `ServiceAccount` in the operator's namespace, from the API server itself.
 pub(crate) async fn token(client: &kube::Client, account: &str) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), OPERATOR);
@@ -155,10 +181,11 @@ pub(crate) async fn token(client: &kube::Client, account: &str) -> Result<String
 pub(crate) async fn may_lease(client: &kube::Client, namespace: &str, account: &str) -> Result<()> {
     let own: Api<Role> = Api::namespaced(client.clone(), OPERATOR);
     let rules = own.get(&format!("{OPERATOR}-lease")).await.context("the operator's role for leases")?.rules;
-    let role: Role = serde_json::from_value(json!({"metadata": {"name": account}, "rules": rules}))?;
+    let name = format!("{account}-lease");
+    let role: Role = serde_json::from_value(json!({"metadata": {"name": name}, "rules": rules}))?;
     let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": account},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": OPERATOR}],
     }))?;
     let there = |done: Result<(), kube::Error>| match done {
@@ -167,5 +194,8 @@ pub(crate) async fn may_lease(client: &kube::Client, namespace: &str, account: &
     };
     let bindings = Api::namespaced(client.clone(), namespace);
     there(Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &role).await.map(drop))?;
-    there(bindings.create(&PostParams::default(), &binding).await.map(drop))
+    there(bindings.create(&PostParams::default(), &binding).await.map(drop))?;
+    let rights =
+        json!({"group": "coordination.k8s.io", "resource": "leases", "verb": "create", "namespace": namespace});
+    until_allowed(client, account, &rights).await
 }

@@ -6,12 +6,14 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::account;
 use crate::error::{Context as _, Error, Result};
 use crate::fixture::{API_VERSION, PATIENCE, eventually};
 use crate::guard::{self, Held};
 use crate::kubectl::Kubectl;
 use crate::tools;
 
+pub mod rights;
 mod server;
 
 pub(crate) use server::free_port;
@@ -50,7 +52,7 @@ impl ControlPlane {
         Self::start_with(&[]).await
     }
 
-    /// The same with the controllers that end namespaces and collect garbage.
+    /// The same with the controllers that end namespaces, collect garbage, and put `view`, `edit` and `admin` together.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -154,7 +156,9 @@ impl ControlPlane {
         let crd = |document: &&str| document.contains("kind: CustomResourceDefinition");
         let others: Vec<_> = text.split("\n---\n").filter(|document| !crd(document)).collect();
         self.apply(&others.join("\n---\n")).await?;
-        Ok(())
+        let client = self.client().await?;
+        let rights = json!({"group": "cloudflare-mtls.dev", "resource": "mtlshostnamesettings", "verb": "list"});
+        account::until_allowed(&client, OPERATOR, &rights).await
     }
 
     /// Everything that an operator may have written in connection with a namespace, as JSON by path: objects with their

@@ -14,6 +14,8 @@ use crate::error::{Context as _, Error, Result};
 use crate::guard::{self, Guarded};
 use crate::tools;
 
+use super::rights::Record;
+
 /// How long the API server may take to become ready; on an idle machine it needs 3 seconds.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -23,7 +25,7 @@ pub struct Args {
     /// Run until Ctrl-C or SIGTERM, even when standard input ends
     #[arg(long)]
     keep: bool,
-    /// Also run the controllers that end namespaces and collect garbage
+    /// Also run the controllers that end namespaces, collect garbage and put roles together
     #[arg(long)]
     controllers: bool,
     /// Start the API server again, on the same port, whenever it ends
@@ -46,13 +48,15 @@ pub(super) struct Ready {
 pub async fn run(args: Args) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("control-plane-").tempdir()?;
     let ended = async { if args.keep { guard::asked_to_stop().await } else { guard::abandoned().await } };
+    let record = Record::begin()?;
     // Whichever way this goes, both processes have ended when it is through: the folder is removed after them.
     let outcome = tokio::select! {
         outcome = serve(dir.path(), &args) => outcome,
         outcome = ended => outcome,
     };
+    let recorded = record.end(&dir.path().join(super::AUDIT_LOG));
     dir.close()?;
-    outcome
+    outcome.and(recorded)
 }
 
 async fn serve(dir: &Path, args: &Args) -> Result<()> {
@@ -212,15 +216,15 @@ fn start_api_server(dir: &Path, certificates: &Certificates, etcd: u16, port: u1
     Ok(process)
 }
 
-/// Starts the two controllers without which a deleted namespace stays and nothing follows its owner. They need not be ready
-/// when this returns: they take up whatever they find.
+/// Starts the controllers without which a deleted namespace stays, nothing follows its owner, and `view`, `edit` and `admin`
+/// grant nothing of new kinds. They need not be ready when this returns: they take up whatever they find.
 fn start_controllers(dir: &Path, kubeconfig: &Path) -> Result<Guarded> {
     let program = tools::tool("kube-controller-manager")?;
     Guarded::spawn(&dir.join("kube-controller-manager.log"), |command| {
         command
             .arg(program)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg("--controllers=namespace-controller,garbage-collector-controller")
+            .arg("--controllers=namespace-controller,garbage-collector-controller,clusterrole-aggregation-controller")
             .args(["--leader-elect=false", "--use-service-account-credentials=false"])
             // Nobody asks it for anything.
             .arg("--secure-port=0");
