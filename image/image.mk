@@ -11,3 +11,7 @@ image: ## Build the image as OCI archives and look into it (PLATFORMS=amd64 for 
 .PHONY: image-again
 image-again: ## Build the image of this commit once more elsewhere, and see that it is the same, byte for byte
 	@CARGO="$(CARGO)" IMAGE="$(IMAGE)" IMAGE_TAG="$(IMAGE_TAG)" PLATFORMS="$(PLATFORMS)" image/again
+
+.PHONY: image-suite
+image-suite: cluster image ## Run the suite's tests of names and TLS with the programs of the image, the other platform's emulated
+	@CARGO="$(CARGO)" image/suite
