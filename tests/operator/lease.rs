@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use harness::{
-    api_proxy::ApiProxy,
+    api_proxy::{self, ApiProxy},
     cloudflare::{Effect, Fault},
     control_plane::ControlPlane,
     fixture::{PATIENCE, eventually},
@@ -114,6 +114,19 @@ async fn the_lease_is_handed_over_at_the_end_and_taken_over_when_its_holder_dies
         if told && logs.contains("create, get and update on leases") { Ok(()) } else { Err(format!("{body}\n{logs}")) }
     };
     eventually(PATIENCE, "it says what it may not do", told).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_comes_second_to_a_lease_that_was_free_does_not_complain() {
+    let control_plane = control_plane().await;
+    let proxy = Arc::new(ApiProxy::start(&control_plane).await.unwrap());
+    let refused = proxy.inject(api_proxy::Fault::refusal(409, "AlreadyExists").on("create").of("leases"));
+    let through = proxy.clone();
+    let world = World::on_with(&control_plane, move |operator| operator.leader_elect().through(&through)).await;
+    refused.until_met(1, PATIENCE).await.unwrap();
+    until_leading(&world.operator).await;
+    let logs = world.operator.logs().unwrap();
+    assert!(!logs.contains("the lease could not be read or written"), "{logs}");
 }
 
 /// What the leader was about to do when it was stopped.
