@@ -75,7 +75,7 @@ demo: cluster $(TOOLS_DIR)/helm4 ## Show the main job: installed, an object appl
 		echo "building the operator and the demo's parts (about 2 minutes the first time) ..."
 	@start=$$(date +%s); $(CARGO) build --quiet --workspace --locked && took=$$(($$(date +%s) - start)) && \
 		{ [ $$took -lt 3 ] || echo "built the operator and the demo's parts in $$took s"; }
-	@target/debug/harness demo --operator target/debug/cloudflare-mtls-operator $(if $(KEEP),--keep)
+	@target/debug/harness demo --operator target/debug/cloudflare-mtls-operator $(if $(KEEP),--keep) $(if $(PICTURE),--picture $(abspath $(PICTURE)))
 
 # Small numbers, to try the whole of it; what they give is no measurement, and goes elsewhere.
 BENCH_QUICK := --rounds 30 --starts 1 --hostnames 100 --lists 1,3 --list-rounds 1 --naive 1 --idle-cpu 5 --idle 2 \

@@ -255,8 +255,9 @@ impl Cluster {
         });
         self.control_plane.apply(&set.to_string()).await.unwrap();
         let replicas = &spec["replicas"];
-        let status =
-            json!({"status": {"replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas}});
+        let status = json!({"status": {
+            "observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+        }});
         let (set, patch) = (format!("replicaset/{name}"), status.to_string());
         self.kubectl(&["patch", "-n", OPERATOR, &set, "--subresource=status", "--type=merge", "-p", &patch]).await;
     }

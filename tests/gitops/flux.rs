@@ -261,9 +261,13 @@ async fn a_release_of_the_chart_is_waited_for_before_the_objects_come() {
 
     // Helm waits until the Deployment is available, Flux until the release is ready, and only then the objects come.
     cluster.run_operator().await;
+    let installed = async || {
+        let object = cluster.get(OPERATOR, &release).await.ok_or_else(|| "not there".to_owned())?;
+        let succeeded = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == "InstallSucceeded");
+        if succeeded { Ok(()) } else { Err(format!("{:#}\n{}", object["status"], helm_controller.output().unwrap())) }
+    };
+    eventually(PATIENCE, "the release is installed", installed).await.unwrap();
     cluster.until_ready(OPERATOR, "True", "ReconciliationSucceeded").await;
-    let released = cluster.get(OPERATOR, &release).await.unwrap();
-    assert_eq!(condition(&released, "Ready").unwrap()["reason"], "InstallSucceeded", "{released:#}");
     let deployment = cluster.get(OPERATOR, &format!("deployment/{OPERATOR}")).await.unwrap();
     assert_eq!(deployment["spec"]["replicas"], 2, "the values of the release");
     assert!(cluster.get(OPERATOR, &format!("poddisruptionbudget/{OPERATOR}")).await.is_some());

@@ -50,7 +50,8 @@ impl Record {
     /// Begins one where it was asked for.
     pub(super) fn begin() -> Result<Self> {
         let Some(folder) = std::env::var_os(FOLDER) else { return Ok(Self(None)) };
-        let path = PathBuf::from(folder).join(format!("{}.json", std::process::id()));
+        // By chance and not by process id, which comes again within a long run.
+        let path = PathBuf::from(folder).join(format!("{:016x}.json", fastrand::u64(..)));
         let file = File::create_new(&path).context(path.display())?;
         file.lock()?;
         Ok(Self(Some(file)))
