@@ -95,6 +95,7 @@ pub async fn run(args: Args) -> Result<()> {
     say("the leader dies ...")?;
     drop(first);
     alerts.until(&["CloudflareMtlsOperatorNoLeader"]).await?;
+    alerts.until_over("CloudflareMtlsOperatorNoLeader").await?;
     trouble.churn(half).await?;
     let end = now();
 

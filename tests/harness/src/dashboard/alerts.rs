@@ -56,11 +56,20 @@ impl<'a> Alerts<'a> {
 
     /// Waits until none is true but these.
     pub(super) async fn until_silent_but(&self, names: &[&str]) -> Result<()> {
-        until_none(format!("no alert but {names:?}"), async || {
+        self.until_silent(format!("no alert but {names:?}"), |name| !names.contains(&name)).await
+    }
+
+    /// Waits until one is not true any more.
+    pub(super) async fn until_over(&self, name: &str) -> Result<()> {
+        self.until_silent(format!("{name} is over"), |one| one == name).await
+    }
+
+    async fn until_silent(&self, what: String, concerns: impl Fn(&str) -> bool) -> Result<()> {
+        until_none(what, async || {
             let rules = rules(self.prometheus).await?;
             let true_now = rules.iter().filter(|rule| rule.get("state") != Some(&json!("inactive")));
-            let true_now = true_now.filter_map(|rule| rule.get("name").and_then(Value::as_str));
-            Ok(true_now.filter(|name| !names.contains(name)).map(|name| format!("{name} is true")).collect())
+            let names = true_now.filter_map(|rule| rule.get("name").and_then(Value::as_str));
+            Ok(names.filter(|name| concerns(name)).map(|name| format!("{name} is true")).collect())
         })
         .await
     }
