@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 OPERATOR := target/release/cloudflare-mtls-operator
+CHART := charts/cloudflare-mtls-operator
 
 include tests/tools/tools.mk
 include tests/conformance/conformance.mk
@@ -12,7 +13,7 @@ include image/image.mk
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 .PHONY: build
 build: ## Build the operator as it is shipped
@@ -74,7 +75,7 @@ demo: cluster $(TOOLS_DIR)/helm4 ## Show the main job: installed, an object appl
 		echo "building the operator and the demo's parts (about 2 minutes the first time) ..."
 	@start=$$(date +%s); $(CARGO) build --quiet --workspace --locked && took=$$(($$(date +%s) - start)) && \
 		{ [ $$took -lt 3 ] || echo "built the operator and the demo's parts in $$took s"; }
-	@target/debug/harness demo --operator target/debug/cloudflare-mtls-operator $(if $(KEEP),--keep)
+	@target/debug/harness demo --operator target/debug/cloudflare-mtls-operator $(if $(KEEP),--keep) $(if $(PICTURE),--picture $(abspath $(PICTURE)))
 
 # Small numbers, to try the whole of it; what they give is no measurement, and goes elsewhere.
 BENCH_QUICK := --rounds 30 --starts 1 --hostnames 100 --lists 1,3 --list-rounds 1 --naive 1 --idle-cpu 5 --idle 2 \
@@ -94,13 +95,23 @@ soak: cluster build ## Churn objects with faults for half an hour, and draw memo
 	target/release/harness soak --operator $(OPERATOR) --graph docs/soak.svg $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: metrics
-metrics: cluster $(TOOLS_DIR)/promtool ## Have Prometheus' own promtool look at the metrics
-	$(CARGO) build --locked -p harness
+metrics: cluster $(TOOLS_DIR)/promtool $(TOOLS_DIR)/prometheus ## Have the real Prometheus look at the metrics, the alerts and the dashboard
+	$(TOOLS_DIR)/promtool check rules --lint=all --lint-fatal $(CHART)/files/alerts.yaml
+	$(TOOLS_DIR)/promtool test rules tests/alerts/*.yaml
+	$(CARGO) build --workspace --locked
 	$(CARGO) test --locked --test operator -- --ignored promtool
+	target/debug/harness dashboard --operator target/debug/cloudflare-mtls-operator --seconds 30 --picture target/dashboard.svg
+
+.PHONY: dashboard
+dashboard: cluster $(TOOLS_DIR)/prometheus ## Draw the dashboard into docs/dashboard.svg, from six minutes of what a real Prometheus scraped
+	$(CARGO) build --workspace --locked
+	target/debug/harness dashboard --operator target/debug/cloudflare-mtls-operator --picture docs/dashboard.svg
+
+GITOPS_TOOLS := $(foreach tool,kube-controller-manager helm4 kustomize-controller helm-controller sops age-keygen kubeseal \
+	flux-crds.yaml secrets-crds.yaml argocd-crds.yaml,$(TOOLS_DIR)/$(tool))
 
 .PHONY: gitops
-gitops: cluster $(TOOLS_DIR)/kube-controller-manager $(TOOLS_DIR)/age-keygen $(TOOLS_DIR)/kubeseal \
-		$(TOOLS_DIR)/helm-controller $(foreach kinds,flux secrets argocd,$(TOOLS_DIR)/$(kinds)-crds.yaml) ## Have Flux' own kustomize-controller reconcile the operator and its objects
+gitops: cluster $(GITOPS_TOOLS) ## Have Flux' own controllers reconcile the operator and its objects
 	$(CARGO) build --locked -p harness
 	$(CARGO) test --locked --test gitops -- --ignored
 
@@ -111,8 +122,6 @@ argocd-testdata: cluster $(TOOLS_DIR)/argo-lua ## Bring an object into every sta
 	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::states
 	BLESS=1 $(CARGO) test --quiet --locked --test operator argocd::written
 	$(CARGO) test --quiet --locked --test operator argocd
-
-CHART := charts/cloudflare-mtls-operator
 
 .PHONY: crds
 crds: ## Generate crds/, and the chart's copy, from the types
@@ -133,9 +142,18 @@ manifests: $(TOOLS_DIR)/helm4 ## Generate deploy/install.yaml, the plain manifes
 chart-docs: $(TOOLS_DIR)/helm-docs ## Generate the chart's README from its values and README.md.gotmpl
 	@$< --chart-search-root=$(CHART) --sort-values-order=file
 
+.PHONY: chart-package
+chart-package: $(TOOLS_DIR)/helm4 ## Package the chart as it is published, into target/chart
+	@$< package $(CHART) --destination target/chart
+
 .PHONY: chart-test
 chart-test: $(TOOLS_DIR)/helm-unittest ## Run the chart's own suites
 	@$< --strict $(CHART)
+
+.PHONY: check
+check: cluster $(CHECK_TOOLS) ## Run the linters for everything that is not Rust: documents, scripts, chart, manifests, workflows
+	@$(CARGO) build --quiet --locked -p harness
+	@tests/check/run
 
 .PHONY: audit
 audit: ## Check licences, sources, bans and advisories of all dependencies

@@ -27,6 +27,9 @@ func build(a About) error {
 		if err != nil {
 			return err
 		}
+		if err := writeSBOM(platform, a); err != nil {
+			return err
+		}
 		if err := writeArchive(a.archive(platform), a, func(to layout.Path, named layout.Option) error {
 			return to.AppendImage(img, named, layout.WithPlatform(v1.Platform{OS: "linux", Architecture: platform}))
 		}); err != nil {

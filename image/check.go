@@ -69,7 +69,7 @@ func check(a About) error {
 		}
 		binary := files["/"+program].content
 		for _, fault := range slices.Concat(odd, checkImage(img, files, a), checkBinary(binary, platform, a),
-			checkSBOM(a.sbom(platform), binary)) {
+			checkSBOM(platform, a)) {
 			faults.add("%s: %w", platform, fault)
 		}
 		size, err := compressed(img)

@@ -39,7 +39,11 @@ func contents(a About, platform string) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	notices, err := notices(binary, a)
+	all, err := crates(binary, platform, a)
+	if err != nil {
+		return nil, err
+	}
+	notices, err := notices(all, a)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ module operator-image
 go 1.26.0
 
 require (
+	github.com/BurntSushi/toml v1.6.0
+	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/microsoft/go-rustaudit v0.0.0-20220808201409-204dfee52032
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d

@@ -11,7 +11,7 @@ import (
 )
 
 const usage = `usage:
-  image build   write the archives, one per platform and one for all
+  image build   write the archives, one per platform and one for all, and what is in them as CycloneDX
   image check   look into the archives that build wrote, and fail when anything is not as it should be
   image rootfs  write what the image of one platform holds into the folder rootfs, for a Dockerfile
 `

@@ -2,25 +2,15 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/microsoft/go-rustaudit"
 )
-
-// A Crate, as `cargo metadata` describes it.
-type Crate struct {
-	Name, Version, License, Repository string
-	Manifest                           string `json:"manifest_path"`
-}
 
 // Files in which a crate says by whom it is and what is allowed.
 var legal = regexp.MustCompile(`(?i)^(licen[cs]e|copying|copyright|notice|unlicense)([-._].*)?$`)
@@ -28,11 +18,7 @@ var legal = regexp.MustCompile(`(?i)^(licen[cs]e|copying|copyright|notice|unlice
 // The notices that have to go along with a binary: whatever the crates that are linked into it say in their legal files, verbatim,
 // each text once. What is linked is what the binary itself says. (cargo-about would take one text per licence and leave notices and
 // copyright files out.)
-func notices(binary []byte, a About) ([]byte, error) {
-	crates, err := linked(binary, a)
-	if err != nil {
-		return nil, err
-	}
+func notices(all []Crate, a About) ([]byte, error) {
 	own, err := os.ReadFile(filepath.Join(a.source, "LICENSE"))
 	if err != nil {
 		return nil, err
@@ -46,7 +32,11 @@ func notices(binary []byte, a About) ([]byte, error) {
 		}
 		from[string(text)] = append(from[string(text)], where)
 	}
-	for _, crate := range crates {
+	all = slices.SortedFunc(slices.Values(all), func(x, y Crate) int { return strings.Compare(x.id(), y.id()) })
+	for _, crate := range all {
+		if crate.own || !crate.linked {
+			continue
+		}
 		fmt.Fprintf(&list, "%s %s (%s) %s\n", crate.Name, crate.Version, crate.License, crate.Repository)
 		files, err := legalFiles(filepath.Dir(crate.Manifest))
 		if err != nil {
@@ -76,37 +66,6 @@ func notices(binary []byte, a About) ([]byte, error) {
 		program, list.String(), texts.String()), nil
 }
 
-// The crates in the binary, in the order of their names, but for this repository's own.
-func linked(binary []byte, a About) ([]Crate, error) {
-	audit, err := rustaudit.GetDependencyInfo(bytes.NewReader(binary))
-	if err != nil {
-		return nil, err
-	}
-	metadata := exec.Command("cargo", "metadata", "--locked", "--format-version", "1")
-	metadata.Dir, metadata.Stderr = a.source, os.Stderr
-	text, err := metadata.Output()
-	if err != nil {
-		return nil, fmt.Errorf("cargo metadata: %w", err)
-	}
-	var all struct{ Packages []Crate }
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, err
-	}
-	var crates []Crate
-	for _, part := range audit.Packages {
-		if part.Root || part.Kind != rustaudit.Runtime {
-			continue
-		}
-		at := slices.IndexFunc(all.Packages, func(c Crate) bool { return c.Name == part.Name && c.Version == part.Version })
-		if at < 0 {
-			return nil, fmt.Errorf("%s %s is in the binary and not in Cargo.lock", part.Name, part.Version)
-		}
-		crates = append(crates, all.Packages[at])
-	}
-	slices.SortFunc(crates, func(x, y Crate) int { return strings.Compare(x.Name+" "+x.Version, y.Name+" "+y.Version) })
-	return crates, nil
-}
-
 func legalFiles(folder string) ([]string, error) {
 	var files []string
 	err := fs.WalkDir(os.DirFS(folder), ".", func(name string, entry fs.DirEntry, err error) error {
@@ -120,11 +79,11 @@ func legalFiles(folder string) ([]string, error) {
 
 // The notices of Rust's standard library, which every toolchain brings along.
 func standardLibrary() ([]byte, error) {
-	sysroot, err := exec.Command("rustc", "--print", "sysroot").Output()
+	sysroot, err := rustc("--print", "sysroot")
 	if err != nil {
-		return nil, fmt.Errorf("rustc --print sysroot: %w", err)
+		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(sysroot)), "share/doc/rust/COPYRIGHT-library.html"))
+	text, err := os.ReadFile(filepath.Join(sysroot, "share/doc/rust/COPYRIGHT-library.html"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this Rust has no notices of its standard library (1.86 and newer from rustup have): %w", err)
 	}

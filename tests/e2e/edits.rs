@@ -56,6 +56,7 @@ impl Edits {
     pub(crate) async fn end(self, stage: &Stage) {
         self.stop.send(()).unwrap();
         let (wishes, count) = self.task.await.unwrap();
+        stage.assert_no_overlap("while people edited");
         for name in OBJECTS {
             stage.until_ready(name).await;
         }

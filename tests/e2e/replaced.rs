@@ -22,9 +22,8 @@ async fn replaced(stage: &Stage, what: &str, by: impl AsyncFnOnce()) {
     })
     .await
     .unwrap();
-    let ledger = stage.ledger();
-    assert!(ledger.overlapping_puts().is_empty(), "{what}: two PUTs under way at the same time:\n{ledger}");
-    let since = ledger.since(mark);
+    stage.assert_no_overlap(what);
+    let since = stage.ledger().since(mark);
     let puts = since.puts(stage.remote.scope());
     let pauses = puts.windows(2).map(|pair| pair[1].start_us - pair[0].start_us);
     println!(

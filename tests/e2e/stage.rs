@@ -51,7 +51,7 @@ impl Stage {
             switches.latency_ms = 100;
             switches.apply_delay_ms = 200;
         });
-        let remote = cloudflare.add_zone(fixture.zone_id(), "example.com");
+        let remote = cloudflare.add_zone(fixture.zone_id(), "example.com").with_china_network();
         let token = cloudflare.token(TOKEN).named("team");
         token.may_write(remote.scope());
         let (secret, key) = fixture::CREDENTIAL;
@@ -92,13 +92,17 @@ impl Stage {
 
     /// What no scenario may end with, besides what it looks for itself.
     async fn check(&self) {
-        let ledger = self.cloudflare.ledger();
-        assert!(ledger.overlapping_puts().is_empty(), "two PUTs under way at the same time:\n{ledger}");
+        self.assert_no_overlap("in the end");
         for pod in self.pods().await {
             let log = self.log_of(&pod).await;
             assert_eq!(canary::complaint("the log", Ok(&log)), None);
             assert!(!log.contains("panicked at"), "{log}");
         }
+    }
+
+    pub(crate) fn assert_no_overlap(&self, when: &str) {
+        let ledger = self.cloudflare.ledger();
+        assert!(ledger.overlapping_puts().is_empty(), "{when}: two PUTs under way at the same time:\n{ledger}");
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

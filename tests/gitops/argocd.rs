@@ -3,7 +3,7 @@
 use harness::{control_plane::ControlPlane, tools};
 use serde_json::{Value, json};
 
-use crate::cluster::taken;
+use crate::cluster::{define, taken};
 
 fn read(file: &str) -> Value {
     let path = tools::workspace().join("deploy/argocd").join(file);
@@ -14,8 +14,7 @@ fn read(file: &str) -> Value {
 #[ignore = "needs the definition of Argo CD's kind: make gitops"]
 async fn the_applications_are_ones_that_argo_cd_takes() {
     let control_plane = ControlPlane::start().await.unwrap();
-    let definitions = tools::tool("argocd-crds.yaml").unwrap();
-    control_plane.kubectl(&["apply", "--server-side", "-f", definitions.to_str().unwrap()]).await.unwrap();
+    define(&control_plane, "argocd-crds.yaml").await;
     control_plane.kubectl(&["create", "namespace", "argocd"]).await.unwrap();
     for file in ["operator.yaml", "settings.yaml"] {
         taken(&control_plane, &tools::workspace().join("deploy/argocd").join(file)).await;

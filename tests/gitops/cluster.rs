@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     guide,
-    repository::{Archiver, Checkout},
+    repository::{Archiver, Artifact, Checkout},
 };
 
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
@@ -26,6 +26,7 @@ pub(crate) const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
 /// Longer than all that is waited for, and shorter than the timeouts in the manifests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+const KUBECONFIG: &str = "flux.kubeconfig";
 pub(crate) const FLUX: &str = "system:serviceaccount:flux-system:kustomize-controller";
 
 pub(crate) struct Cluster {
@@ -48,15 +49,14 @@ impl Cluster {
     /// The same with a kustomize-controller that has these arguments too.
     pub(crate) async fn with_flux_told(arguments: &[&str]) -> Self {
         let control_plane = ControlPlane::start_with_controllers().await.unwrap();
-        let crds = tools::tool("flux-crds.yaml").unwrap();
-        control_plane.kubectl(&["apply", "--server-side", "-f", crds.to_str().unwrap()]).await.unwrap();
-        control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await.unwrap();
+        define(&control_plane, "flux-crds.yaml").await;
         let cloudflare = Cloudflare::start().await.unwrap();
         let remote = cloudflare.add_zone(ZONE, "example.com");
         let token = cloudflare.token(TOKEN).named("team");
         token.may_write(remote.scope());
         harness::canary::watch_for(TOKEN);
-        let flux = start_flux(&control_plane, arguments).await;
+        admit_flux(&control_plane).await;
+        let flux = start(&control_plane, "kustomize-controller", arguments);
         let archiver = Archiver::start().await;
         Self { cloudflare, remote, token, archiver, operator: None, flux, control_plane }
     }
@@ -83,7 +83,11 @@ impl Cluster {
 
     /// Says of a source what source-controller would say once it has fetched what the checkout holds.
     pub(crate) async fn push(&self, source: &str, checkout: &Checkout) {
-        let artifact = self.archiver.serve(checkout.folder());
+        self.fetched("flux-system", source, &self.archiver.serve(checkout.folder())).await;
+    }
+
+    /// The same of any artifact.
+    pub(crate) async fn fetched(&self, namespace: &str, source: &str, artifact: &Artifact) {
         let now = jiff::Timestamp::now();
         let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let status = json!({"status": {
@@ -98,8 +102,12 @@ impl Cluster {
             }],
         }});
         let patch = status.to_string();
-        self.kubectl(&["patch", "-n", "flux-system", source, "--subresource=status", "--type=merge", "-p", &patch])
-            .await;
+        self.kubectl(&["patch", "-n", namespace, source, "--subresource=status", "--type=merge", "-p", &patch]).await;
+    }
+
+    /// Starts Flux' other controller.
+    pub(crate) fn start_helm_controller(&self) -> Guarded {
+        start(&self.control_plane, "helm-controller", &[])
     }
 
     /// Makes the source that `flux bootstrap` makes, with what the checkout holds.
@@ -222,10 +230,36 @@ impl Cluster {
             "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
             "conditions": conditions,
         }});
+        self.replicate(&deployment).await;
         let deployment = format!("deployment/{OPERATOR}");
         let patch = status.to_string();
         self.kubectl(&["patch", "-n", OPERATOR, &deployment, "--subresource=status", "--type=merge", "-p", &patch])
             .await;
+    }
+
+    /// Makes the `ReplicaSet` of the Deployment, at which Helm 3 looks, with its pods ready.
+    async fn replicate(&self, deployment: &Value) {
+        let (metadata, spec) = (&deployment["metadata"], &deployment["spec"]);
+        let name = format!("{OPERATOR}-1");
+        let set = json!({
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": name, "namespace": OPERATOR, "labels": spec["template"]["metadata"]["labels"],
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "Deployment", "controller": true,
+                    "name": metadata["name"], "uid": metadata["uid"],
+                }],
+            },
+            "spec": {"replicas": spec["replicas"], "selector": spec["selector"], "template": spec["template"]},
+        });
+        self.control_plane.apply(&set.to_string()).await.unwrap();
+        let replicas = &spec["replicas"];
+        let status = json!({"status": {
+            "observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+        }});
+        let (set, patch) = (format!("replicaset/{name}"), status.to_string());
+        self.kubectl(&["patch", "-n", OPERATOR, &set, "--subresource=status", "--type=merge", "-p", &patch]).await;
     }
 
     /// Makes the Secret of the guide by hand.
@@ -245,8 +279,17 @@ pub(crate) async fn taken(control_plane: &ControlPlane, file: &Path) {
     eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&arguments).await).await.unwrap();
 }
 
-/// Starts kustomize-controller as Flux runs it, under its own name and with the rights that Flux gives it.
-async fn start_flux(control_plane: &ControlPlane, arguments: &[&str]) -> Guarded {
+/// Teaches the API server the kinds of one of the tools.
+pub(crate) async fn define(control_plane: &ControlPlane, file: &str) {
+    let file = tools::tool(file).unwrap();
+    control_plane.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).await.unwrap();
+    // kubectl gives up where there is no condition yet.
+    let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+    eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&wait).await).await.unwrap();
+}
+
+/// Makes the identity under which Flux' controllers run, with the rights that Flux gives them.
+async fn admit_flux(control_plane: &ControlPlane) {
     for command in [
         "create namespace flux-system",
         "create serviceaccount kustomize-controller -n flux-system",
@@ -257,7 +300,6 @@ async fn start_flux(control_plane: &ControlPlane, arguments: &[&str]) -> Guarded
     }
     let command = ["create", "token", "kustomize-controller", "-n", "flux-system", "--duration=2h"];
     let token = control_plane.kubectl(&command).await.unwrap();
-    let kubeconfig = control_plane.dir().join("flux.kubeconfig");
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "flux",
         "clusters": [{"name": "c", "cluster": {
@@ -266,11 +308,15 @@ async fn start_flux(control_plane: &ControlPlane, arguments: &[&str]) -> Guarded
         "users": [{"name": "u", "user": {"token": token.trim()}}],
         "contexts": [{"name": "flux", "context": {"cluster": "c", "user": "u"}}],
     });
-    std::fs::write(&kubeconfig, config.to_string()).unwrap();
-    let temporary: PathBuf = control_plane.dir().join("flux-tmp");
+    std::fs::write(control_plane.dir().join(KUBECONFIG), config.to_string()).unwrap();
+}
+
+/// Starts one of Flux' controllers as Flux runs it.
+fn start(control_plane: &ControlPlane, controller: &str, arguments: &[&str]) -> Guarded {
+    let temporary: PathBuf = control_plane.dir().join(format!("{controller}-tmp"));
     std::fs::create_dir(&temporary).unwrap();
-    let program = tools::tool("kustomize-controller").unwrap();
-    Guarded::spawn(&control_plane.dir().join("flux.log"), |command| {
+    let program = tools::tool(controller).unwrap();
+    Guarded::spawn(&control_plane.dir().join(format!("{controller}.log")), |command| {
         command
             .arg(&program)
             .args(["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0"])
@@ -279,7 +325,7 @@ async fn start_flux(control_plane: &ControlPlane, arguments: &[&str]) -> Guarded
             .args(arguments)
             .env_clear()
             .env("RUNTIME_NAMESPACE", "flux-system")
-            .env("KUBECONFIG", &kubeconfig)
+            .env("KUBECONFIG", control_plane.dir().join(KUBECONFIG))
             .env("TMPDIR", &temporary);
     })
     .unwrap()

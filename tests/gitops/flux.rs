@@ -242,28 +242,47 @@ async fn a_release_of_the_chart_is_waited_for_before_the_objects_come() {
     cluster.apply("deploy/flux/operator-helm.yaml").await;
     cluster.apply("deploy/flux/settings.yaml").await;
     let release = format!("helmrelease/{OPERATOR}");
-    let there = || async { cluster.get(OPERATOR, &release).await.ok_or("not there") };
-    let applied = eventually(PATIENCE, "the HelmRelease", there).await.unwrap();
+    let there = || async { cluster.get(OPERATOR, &release).await.map(drop).ok_or("not there") };
+    eventually(PATIENCE, "the HelmRelease", there).await.unwrap();
+
+    // The chart as source-controller would have fetched it, for the real helm-controller.
+    let folder = tempfile::tempdir().unwrap();
+    let (chart, target) = (helm::chart(), folder.path().to_str().unwrap());
+    let package = ["package", chart.to_str().unwrap(), "--destination", target];
+    Helm::offline(Version::Four).run(&package).await.unwrap();
+    let packed = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let version = packed.file_stem().unwrap().to_str().unwrap().rsplit_once('-').unwrap().1;
+    let artifact = cluster.archiver.serve_chart(&packed, version);
+    cluster.fetched(OPERATOR, &format!("ocirepository/{OPERATOR}"), &artifact).await;
+    let helm_controller = cluster.start_helm_controller();
+    cluster.until_deployed().await;
     cluster.until_ready(OPERATOR, "Unknown", "Progressing").await;
     cluster.until_ready(SETTINGS, "False", "DependencyNotReady").await;
 
-    // In the place of helm-controller: the chart with the values of the release, and its word that it is ready.
-    let values = fleet.path("values.json");
-    std::fs::write(&values, applied["spec"]["values"].to_string()).unwrap();
-    let chart = helm::chart();
-    let arguments = ["template", OPERATOR, chart.to_str().unwrap(), "-n", OPERATOR, "-f", values.to_str().unwrap()];
-    let rendered = Helm::offline(Version::Four).run(&arguments).await.unwrap();
-    assert!(rendered.contains("replicas: 2") && rendered.contains("kind: PodDisruptionBudget"));
-    cluster.control_plane.apply(&rendered).await.unwrap();
+    // Helm waits until the Deployment is available, Flux until the release is ready, and only then the objects come.
     cluster.run_operator().await;
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let status = json!({"status": {"observedGeneration": 1, "conditions": [{
-        "type": "Ready", "status": "True", "reason": "InstallSucceeded", "message": "", "lastTransitionTime": now,
-        "observedGeneration": 1,
-    }]}});
-    let patch = status.to_string();
-    cluster.kubectl(&["patch", "-n", OPERATOR, &release, "--subresource=status", "--type=merge", "-p", &patch]).await;
+    let installed = async || {
+        let object = cluster.get(OPERATOR, &release).await.ok_or_else(|| "not there".to_owned())?;
+        let succeeded = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == "InstallSucceeded");
+        if succeeded { Ok(()) } else { Err(format!("{:#}\n{}", object["status"], helm_controller.output().unwrap())) }
+    };
+    eventually(PATIENCE, "the release is installed", installed).await.unwrap();
+    cluster.until_ready(OPERATOR, "True", "ReconciliationSucceeded").await;
+    let deployment = cluster.get(OPERATOR, &format!("deployment/{OPERATOR}")).await.unwrap();
+    assert_eq!(deployment["spec"]["replicas"], 2, "the values of the release");
+    assert!(cluster.get(OPERATOR, &format!("poddisruptionbudget/{OPERATOR}")).await.is_some());
     cluster.until_reason("admin", "False", "SecretNotFound").await;
     cluster.create_secret().await;
     cluster.until_applied(SETTINGS, FLEET).await;
+
+    // What somebody changes by hand is put back.
+    let deployment = format!("deployment/{OPERATOR}");
+    cluster.kubectl(&["scale", "-n", OPERATOR, &deployment, "--replicas=1"]).await;
+    let now = format!("reconcile.fluxcd.io/requestedAt={}", jiff::Timestamp::now());
+    cluster.kubectl(&["annotate", "-n", OPERATOR, "--overwrite", &release, &now]).await;
+    let back = async || {
+        let replicas = cluster.get(OPERATOR, &deployment).await.ok_or("not there")?["spec"]["replicas"].clone();
+        if replicas == 2 { Ok(()) } else { Err(format!("{replicas} replicas\n{}", helm_controller.output().unwrap())) }
+    };
+    eventually(PATIENCE, "put back", back).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! The guides for Flux, Argo CD and Secrets, and for when something hangs: their manifests and their commands, tried.
 //!
-//! Flux' own kustomize-controller runs as a process against a real API server, with the manifests of `deploy/flux` and
+//! Flux' own controllers run as processes against a real API server, with the manifests of `deploy/flux` and
 //! `deploy/secrets`. What source-controller and kubelets would do, the tests do: they serve the files, and write into the
 //! status of sources and Deployments what is so.
 

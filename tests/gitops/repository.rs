@@ -62,14 +62,21 @@ impl Archiver {
         let packed = Command::new("tar").arg("-C").arg(folder).args(["-czf", "-", "."]).output().unwrap();
         assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
         let commit = format!("{:040x}", fastrand::u128(..));
-        let path = format!("/{commit}.tar.gz");
-        let digest = sha256(&packed.stdout);
-        self.archives.lock().unwrap().insert(path.clone(), packed.stdout.into());
-        Artifact {
-            url: format!("{}{path}", self.url),
-            digest: format!("sha256:{digest}"),
-            revision: format!("main@sha1:{commit}"),
-        }
+        self.offer(packed.stdout, format!("main@sha1:{commit}"))
+    }
+
+    /// Serves a packed chart, as it comes out of a registry.
+    pub(crate) fn serve_chart(&self, file: &Path, version: &str) -> Artifact {
+        let archive = std::fs::read(file).unwrap();
+        let revision = format!("{version}@sha256:{}", sha256(&archive));
+        self.offer(archive, revision)
+    }
+
+    fn offer(&self, archive: Vec<u8>, revision: String) -> Artifact {
+        let digest = sha256(&archive);
+        let path = format!("/{digest}.tar.gz");
+        self.archives.lock().unwrap().insert(path.clone(), archive.into());
+        Artifact { url: format!("{}{path}", self.url), digest: format!("sha256:{digest}"), revision }
     }
 }
 

@@ -6,7 +6,7 @@ use harness::{control_plane::ControlPlane, tools};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, PATIENCE, TOKEN, taken},
+    cluster::{Cluster, PATIENCE, TOKEN, define, taken},
     flux::{FLEET, SETTINGS, fleet, with_operator},
     guide::{self, commands},
     repository::Checkout,
@@ -134,9 +134,7 @@ fn reference() -> Value {
 /// A cluster that knows the kinds of Sealed Secrets and External Secrets, though nobody serves them.
 async fn with_definitions() -> ControlPlane {
     let control_plane = ControlPlane::start().await.unwrap();
-    let definitions = tools::tool("secrets-crds.yaml").unwrap();
-    control_plane.kubectl(&["apply", "--server-side", "-f", definitions.to_str().unwrap()]).await.unwrap();
-    control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await.unwrap();
+    define(&control_plane, "secrets-crds.yaml").await;
     control_plane.kubectl(&["create", "namespace", "team-a"]).await.unwrap();
     control_plane
 }

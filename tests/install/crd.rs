@@ -163,7 +163,8 @@ async fn objects_come_in_a_release_after_the_kind() {
             let second = ["--set=crds.install=false"];
             helm.run(&[&["install"], &fixed[..], &second].concat()).await.unwrap();
         }
-        site.get(&["mhs", "-n", "team-a", &format!("{name}-team-b")]).await;
+        let path = format!("/apis/cloudflare-mtls.dev/v1alpha1/namespaces/team-a/mtlshostnamesettings/{name}-team-b");
+        site.get(&path).await;
     }
 }
 

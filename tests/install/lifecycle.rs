@@ -1,10 +1,13 @@
 //! The life of a release, for each file of `ci/`: from a former version to this one and back, away and there again, while
 //! objects are served and stay.
 
+use std::time::Instant;
+
 use harness::{
     fixture::{CREDENTIAL, Fixture, PATIENCE, eventually, random_id},
     helm::Version,
     kubectl::Kubectl,
+    tools,
 };
 use serde_json::{Value, json};
 
@@ -143,16 +146,21 @@ async fn see_what_pod_security_says(site: &Site, scenario: &Scenario) {
 
 async fn each_scenario(version: Version) {
     let site = Site::new(version).await;
-    site.control_plane.apply(include_str!("monitoring-crds.yaml")).await.unwrap();
-    site.control_plane.kubectl(&["create", "namespace", RELEASE]).await.unwrap();
+    // The Prometheus operator's own definitions, which refuse what it would not understand.
+    let kinds = tools::tool("monitoring-crds.yaml").unwrap();
+    site.control_plane.apply(&std::fs::read_to_string(kinds).unwrap()).await.unwrap();
+    for namespace in [RELEASE, "monitoring"] {
+        site.control_plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    }
     let enforce = "pod-security.kubernetes.io/enforce=restricted";
     site.control_plane.kubectl(&["label", "namespace", RELEASE, enforce]).await.unwrap();
     // Those that bring no CRD come last: they find the one that was kept.
     let mut scenarios = Scenario::every();
     scenarios.sort_by_key(|scenario| ["namespaced", "sharded"].contains(&scenario.name.as_str()));
     for scenario in scenarios {
-        println!("{version}: {}", scenario.name);
+        let begun = Instant::now();
         live(&site, &scenario).await;
+        println!("{version}: {} in {:.1} s", scenario.name, begun.elapsed().as_secs_f32());
     }
 }
 
@@ -164,4 +172,28 @@ async fn each_scenario_is_installed_upgraded_rolled_back_and_uninstalled_by_helm
 #[tokio::test]
 async fn each_scenario_is_installed_upgraded_rolled_back_and_uninstalled_by_helm_4() {
     each_scenario(Version::Four).await;
+}
+
+/// Helm takes the rights away at once, and the pods when their grace is over: what they still do then must harm nobody.
+#[tokio::test]
+async fn an_operator_whose_rights_go_before_it_does_ends_without_harm() {
+    let site = Site::new(Version::Four).await;
+    site.install_current(&[]).await;
+    site.until_served().await;
+    let kept = Served::new(&site, "team-a").await;
+    let resetting = Served::resetting(&site, "team-b").await;
+    let mut operator = site.operator().await;
+    kept.until_ready().await;
+    resetting.until_ready().await;
+    let (before, mark) = (kept.object().await, site.cloudflare.ledger().mark());
+    site.helm("uninstall", &[]).await;
+    operator.signal("TERM").unwrap();
+    let code = operator.wait_exit(PATIENCE).await.unwrap();
+    let logs = operator.logs().unwrap();
+    assert_eq!(code, 0, "{logs}");
+    assert!(logs.contains("the lease could not be given back"), "{logs}");
+    assert_eq!(kept.object().await, before);
+    assert_eq!((kept.hostname(), resetting.hostname()), (Some((true, false)), Some((true, false))));
+    let puts = site.cloudflare.ledger().since(mark).filtered(|exchange| exchange.method == "PUT");
+    assert!(puts.is_empty(), "{puts}");
 }

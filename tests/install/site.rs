@@ -72,14 +72,14 @@ impl Site {
         self.helm("upgrade", &[&[&*chart().to_string_lossy()], more].concat()).await;
     }
 
-    /// What kubectl gets, as JSON.
-    pub(crate) async fn get(&self, arguments: &[&str]) -> Value {
-        let text = self.control_plane.kubectl(&[&["get", "-o", "json"], arguments].concat()).await.unwrap();
-        serde_json::from_str(&text).unwrap()
+    /// What is stored under a path of the API.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let client = self.control_plane.client().await.unwrap();
+        client.request(hyper::Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
     }
 
     pub(crate) async fn crd(&self) -> Value {
-        self.get(&["crd", CRD_NAME]).await
+        self.get(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD_NAME}")).await
     }
 
     /// Whether the installed CRD has the newer field.
@@ -95,7 +95,7 @@ impl Site {
 
     /// The installed Deployment.
     pub(crate) async fn deployment(&self) -> Value {
-        let found = self.get(&["deployments", "-n", RELEASE]).await;
+        let found = self.get(&format!("/apis/apps/v1/namespaces/{RELEASE}/deployments")).await;
         let [deployment] = found["items"].as_array().unwrap().as_slice() else { panic!("{found:#}") };
         deployment.clone()
     }

@@ -52,57 +52,49 @@ fn what_is_declared_is_used_and_what_is_used_is_declared() {
     assert_eq!(undeclared, [""; 0], "used and not declared");
 }
 
+/// Has the same names in a schema as in the values.
+fn compare(schema: &Value, values: &Value, path: &str) {
+    let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    let known: BTreeSet<String> = keys(&schema["properties"]);
+    if known.is_empty() || schema["additionalProperties"] != json!(false) && path != "/global" {
+        return;
+    }
+    let mut declared: BTreeSet<String> = keys(values);
+    if path.is_empty() {
+        // For a parent chart's condition: nothing in here looks at it.
+        declared.insert("enabled".to_owned());
+    }
+    assert_eq!(known, declared, "{path}");
+    for key in known {
+        compare(&schema["properties"][&key], &values[&key], &format!("{path}/{key}"));
+    }
+}
+
 #[test]
 fn the_schema_knows_what_is_declared_and_nothing_more() {
     let schema: Value =
         serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
-    fn compare(schema: &Value, values: &Value, path: &str) {
-        let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
-        let known: BTreeSet<String> = keys(&schema["properties"]);
-        if known.is_empty() || schema["additionalProperties"] != json!(false) && path != "/global" {
-            return;
-        }
-        let mut declared: BTreeSet<String> = keys(values);
-        if path.is_empty() {
-            // For a parent chart's condition: nothing in here looks at it.
-            declared.insert("enabled".to_owned());
-        }
-        assert_eq!(known, declared, "{path}");
-        for key in known {
-            compare(&schema["properties"][&key], &values[&key], &format!("{path}/{key}"));
-        }
-    }
     assert_eq!(schema["additionalProperties"], json!(false));
     compare(&schema, &values(), "");
 }
 
-/// Every value has a comment, which is what its line in the README says.
+/// Each line of the README's table says something, and no value is without one, its own or that of the map it is in.
 #[test]
 fn every_value_is_explained() {
-    let text = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
-    let mut explained = false;
-    for (number, line) in text.lines().enumerate() {
-        let trimmed = line.trim_start();
-        let (depth, is_key) = (line.len() - trimmed.len(), trimmed.split(' ').next().unwrap().ends_with(':'));
-        if trimmed.starts_with("# -- ") {
-            explained = true;
-        } else if is_key && trimmed.ends_with(':') && depth < 4 && !explained {
-            // A group, whose members are explained.
-        } else if is_key && depth < 4 && !explained {
-            let inside = text.lines().take(number).collect::<Vec<_>>();
-            let parent = inside.iter().rev().find(|line| !line.starts_with(' ') && line.trim_end().ends_with(':'));
-            let parents = [
-                "resources:",
-                "podSecurityContext:",
-                "securityContext:",
-                "livenessProbe:",
-                "readinessProbe:",
-                "strategy:",
-            ];
-            assert!(parent.is_some_and(|parent| parents.contains(parent)), "{}: {line}", number + 1);
-        } else if !trimmed.starts_with('#') {
-            explained = false;
-        }
+    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
+    let (_, table) = readme.split_once("|-----|").unwrap();
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(1).map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect();
+    assert!(rows.len() > 80, "{rows:?}");
+    for row in &rows {
+        let description = row.last().unwrap();
+        assert!(row.len() >= 4 && description.len() > 8 && description.ends_with('.'), "{row:?}");
+    }
+    let mut declared = BTreeSet::new();
+    leaves(&values(), "", &mut declared);
+    for leaf in declared {
+        let mut paths = rows.iter().map(|row| row[0]);
+        assert!(paths.any(|path| leaf == path || leaf.starts_with(&format!("{path}."))), "{leaf}");
     }
 }
 

@@ -9,9 +9,10 @@ use std::{
 use harness::{demo::TOKENS, tools};
 
 /// The demo with its temporary files in `folder`, the output to be read from pipes.
-fn demo(folder: &Path) -> Child {
+fn demo(folder: &Path, more: &[&str]) -> Child {
     Command::new(tools::harness().unwrap())
         .args(["demo", "--operator", env!("CARGO_BIN_EXE_cloudflare-mtls-operator")])
+        .args(more)
         .env("TMPDIR", folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -40,8 +41,9 @@ fn assert_nothing_is_left(folder: &Path) {
 
 #[test]
 fn it_shows_the_main_job_and_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = demo(folder.path()).wait_with_output().unwrap();
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let picture = pictures.path().join("demo.svg");
+    let output = demo(folder.path(), &["--picture", &picture.to_string_lossy()]).wait_with_output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{}\n{shown}\n{complaint}", output.status);
@@ -72,12 +74,17 @@ fn it_shows_the_main_job_and_leaves_nothing_behind() {
     assert!(!shown.contains('\x1b'), "colours are for terminals");
     assert!(TOKENS.iter().all(|token| !shown.contains(token)), "a token was printed");
     assert_nothing_is_left(folder.path());
+    let picture = std::fs::read_to_string(picture).unwrap();
+    for line in ["Change the list behind", "AuthenticationFailed", "9109"] {
+        assert!(picture.contains(line), "not drawn: {line}\n{picture}");
+    }
+    assert!(TOKENS.iter().all(|token| !picture.contains(token)) && !picture.contains('\x1b'), "{picture}");
 }
 
 #[test]
 fn interrupted_it_leaves_nothing_behind_either() {
     let folder = tempfile::tempdir().unwrap();
-    let mut demo = demo(folder.path());
+    let mut demo = demo(folder.path(), &[]);
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let started = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("The operator runs as process")));
     assert!(started.is_some(), "{}", complaint(&mut demo));

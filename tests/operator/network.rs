@@ -358,7 +358,7 @@ fn every_test_that_the_table_of_faults_names_is_there() {
     for name in names {
         let (module, test) = name.rsplit_once("::").unwrap();
         let file = module.replace("::", "/");
-        let sources = [format!("tests/operator/{file}.rs"), format!("src/{file}.rs")];
+        let sources = [format!("tests/operator/{file}.rs"), format!("tests/{file}.rs"), format!("src/{file}.rs")];
         let source = sources.iter().find_map(|path| std::fs::read_to_string(path).ok());
         assert!(source.is_some_and(|source| source.contains(&format!("fn {test}("))), "{name} is not there");
         found += 1;

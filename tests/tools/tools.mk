@@ -12,6 +12,8 @@ HELM3_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v3 ,,p' $(TOOLS_SO
 HELM4_VERSION      := $(shell sed -n 's,^require helm.sh/helm/v4 ,,p' $(TOOLS_SOURCE)/helm4/go.mod)
 HELM_DOCS_VERSION  := $(shell sed -n 's,^require github.com/norwoodj/helm-docs ,,p' $(TOOLS_SOURCE)/helm-docs/go.mod)
 HELM_UNITTEST_VERSION := $(shell sed -n 's,^require github.com/helm-unittest/helm-unittest ,,p' $(TOOLS_SOURCE)/helm-unittest/go.mod)
+ACTIONLINT_VERSION := $(shell sed -n 's,^require github.com/rhysd/actionlint ,,p' $(TOOLS_SOURCE)/actionlint/go.mod)
+KUBECONFORM_VERSION := $(shell sed -n 's,^require github.com/yannh/kubeconform ,,p' $(TOOLS_SOURCE)/kubeconform/go.mod)
 PROMETHEUS_VERSION := $(shell sed -n 's,^require github.com/prometheus/prometheus ,,p' $(TOOLS_SOURCE)/prometheus/go.mod)
 FLUX_VERSION       := $(shell sed -n 's,^require github.com/fluxcd/kustomize-controller ,,p' $(TOOLS_SOURCE)/kustomize-controller/go.mod)
 HELM_CONTROLLER_VERSION := $(shell sed -n 's,^require github.com/fluxcd/helm-controller ,,p' $(TOOLS_SOURCE)/helm-controller/go.mod)
@@ -87,9 +89,12 @@ $(TOOLS_DIR)/pause: $(kubernetes_module)
 	@mkdir -p $(TOOLS_DIR) && cd $(TOOLS_SOURCE)/kubernetes && $(TOOLS_GO) mod download k8s.io/kubernetes && \
 	$(CC) -Os -static -s -o $(abspath $@) "$$($(TOOLS_GO) list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c"
 
-# Not among the tools of the suite: `make metrics` alone needs it.
+# Not among the tools of the suite: `make metrics` alone needs these two.
 $(TOOLS_DIR)/promtool: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum
 	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/promtool,$(PROMETHEUS_VERSION),about 4 minutes)
+
+$(TOOLS_DIR)/prometheus: $(TOOLS_SOURCE)/prometheus/go.mod $(TOOLS_SOURCE)/prometheus/go.sum | $(TOOLS_DIR)/promtool
+	$(call go_tool,prometheus,github.com/prometheus/prometheus/cmd/prometheus,$(PROMETHEUS_VERSION),about 2 minutes)
 
 # Not among the tools of the suite: `make gitops` alone needs these three. They share a module, since Flux decrypts with
 # the libraries of the two others.
@@ -133,6 +138,14 @@ $(TOOLS_DIR)/argocd-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
 	@($(call definitions,crds,github.com/argoproj/argo-cd/v3,$(argocd_version),manifests/crds/application-crd.yaml)) > $@.new
 	@mv $@.new $@
 
+prometheus_operator_version = $(call crds_version,github.com/prometheus-operator/prometheus-operator)
+monitoring_kinds := example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules,servicemonitors}.yaml
+
+$(TOOLS_DIR)/monitoring-crds.yaml: $(wildcard $(TOOLS_SOURCE)/crds/*)
+	@mkdir -p $(@D)
+	@($(call definitions,crds,github.com/prometheus-operator/prometheus-operator,$(prometheus_operator_version),$(monitoring_kinds))) > $@.new
+	@mv $@.new $@
+
 external_secrets_version = $(call crds_version,github.com/external-secrets/external-secrets)
 
 $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard $(TOOLS_SOURCE)/crds/*)
@@ -141,8 +154,29 @@ $(TOOLS_DIR)/secrets-crds.yaml: $(TOOLS_SOURCE)/sealed-secrets/go.mod $(wildcard
 	$(call definitions,crds,github.com/external-secrets/external-secrets,$(external_secrets_version),deploy/crds/bundle.yaml)) > $@.new
 	@mv $@.new $@
 
+# What `make check` runs.
+$(TOOLS_DIR)/actionlint: $(TOOLS_SOURCE)/actionlint/go.mod $(TOOLS_SOURCE)/actionlint/go.sum
+	$(call go_tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint,$(ACTIONLINT_VERSION),seconds)
+
+$(TOOLS_DIR)/kubeconform: $(TOOLS_SOURCE)/kubeconform/go.mod $(TOOLS_SOURCE)/kubeconform/go.sum
+	$(call go_tool,kubeconform,github.com/yannh/kubeconform/cmd/kubeconform,$(KUBECONFORM_VERSION),seconds)
+
+linters_source := $(addprefix $(TOOLS_SOURCE)/linters/,requirements.txt package.json package-lock.json)
+
+# As they are published for Python and for Node, with everything that they need pinned.
+$(TOOLS_DIR)/linters/installed: $(linters_source)
+	@python3 --version >/dev/null && npm --version >/dev/null || { echo "the linters need Python and npm" >&2; exit 1; }
+	@echo "installing the linters from PyPI and npm (half a minute the first time) ..."
+	@rm -rf $(@D) && python3 -m venv $(@D) && mkdir $(@D)/node && cp $(filter %.json,$^) $(@D)/node/
+	@$(@D)/bin/pip install --disable-pip-version-check --quiet --no-deps -r $(TOOLS_SOURCE)/linters/requirements.txt
+	@npm ci --prefix $(@D)/node --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+CHECK_TOOLS := $(addprefix $(TOOLS_DIR)/,actionlint helm3 helm4 kubeconform linters/installed \
+	monitoring-crds.yaml flux-crds.yaml argocd-crds.yaml secrets-crds.yaml)
+
 # What the suite needs beside the control plane.
-SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua)
+SUITE_TOOLS := $(addprefix $(TOOLS_DIR)/,helm4 helm3 helm-docs argo-lua monitoring-crds.yaml)
 
 .PHONY: cluster tools
 ifdef KUBEBUILDER_ASSETS

@@ -14,6 +14,7 @@ use crate::guard;
 use crate::operator::Operator;
 use crate::tools;
 
+mod picture;
 mod stage;
 mod story;
 
@@ -31,6 +32,9 @@ pub struct Args {
     /// Leave everything running after the steps, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Draw the steps in which drift is repaired and a token is refused into this file, as SVG
+    #[arg(long)]
+    picture: Option<PathBuf>,
 }
 
 /// Plays the demo and takes everything down again, however it went.
@@ -67,6 +71,10 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     }
     match played {
         Some(Ok(summary)) => {
+            if let Some(file) = args.picture {
+                let picture = picture::draw(&stage.shown(), "Change the list behind", "Put a new token");
+                std::fs::write(&file, picture).context(file.display())?;
+            }
             stage.line(format!("\nDone: {summary}. Nothing is left behind."))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -99,7 +99,7 @@ async fn available(deployments: &Api<Deployment>, name: &str, deployment: &Deplo
     match deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await {
         // It went in the meantime.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        outcome => Ok(drop(outcome?)),
+        outcome => Ok(outcome.map(|_| ())?),
     }
 }
 

@@ -105,7 +105,6 @@ fn blocks(text: &str) -> Vec<Block> {
             Event::End(TagEnd::CodeBlock) => inside = false,
             Event::Text(part) if inside => blocks.last_mut().unwrap().text.push_str(&part),
             Event::Html(part) => comment.push_str(&part),
-            Event::Start(Tag::HtmlBlock) => comment.clear(),
             Event::End(TagEnd::HtmlBlock) => {}
             _ => comment.clear(),
         }

@@ -1,5 +1,5 @@
 //! What is written from the objects in `testdata` and from the scripts: the cases of the health script, the object that the
-//! action leaves, and the ConfigMap to copy.
+//! action leaves, and the `ConfigMap` to copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,8 @@ fn every_reason_has_a_case_that_says_what_its_class_asks_for() {
         for (file, object) in &objects {
             let (status, message) = expected(object);
             let message = json!(message);
-            text += &format!("- healthStatus:\n    status: {status}\n    message: {message}\n  inputPath: {file}\n");
+            let case = format!("- healthStatus:\n    status: {status}\n    message: {message}\n  inputPath: {file}\n");
+            text.push_str(&case);
         }
         std::fs::write(folder().join("health_test.yaml"), text).unwrap();
     }

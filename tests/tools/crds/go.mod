@@ -8,4 +8,5 @@ require (
 	github.com/argoproj/argo-cd/v3 v3.2.0
 	github.com/external-secrets/external-secrets v1.3.2
 	github.com/fluxcd/source-controller v1.9.0
+	github.com/prometheus-operator/prometheus-operator v0.85.0
 )

@@ -1,6 +1,7 @@
 //! What the reader of the demo sees: headings, commands with what they really printed, requests and lists.
 
-use std::fmt::Display;
+use std::cell::RefCell;
+use std::fmt::{Display, Write as _};
 use std::io::{IsTerminal as _, Stdout, Write as _};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,12 +19,12 @@ use crate::tools;
 /// How long any one thing may take that needs a second.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const GREEN: &str = "\x1b[32m";
-const CYAN: &str = "\x1b[36m";
-const YELLOW: &str = "\x1b[33m";
-const RED: &str = "\x1b[31m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const GREEN: &str = "\x1b[32m";
+pub(super) const CYAN: &str = "\x1b[36m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Where the demo is shown.
@@ -33,6 +34,8 @@ pub(super) struct Stage {
     steps: u32,
     heading: String,
     kubeconfig: PathBuf,
+    /// All that was shown, in colour.
+    shown: RefCell<String>,
 }
 
 impl Stage {
@@ -42,7 +45,7 @@ impl Stage {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let out = std::io::stdout();
         let colour = out.is_terminal() && !unwanted("NO_COLOR") && !dumb;
-        Self { out, colour, steps: 0, heading: String::new(), kubeconfig: PathBuf::new() }
+        Self { out, colour, steps: 0, heading: String::new(), kubeconfig: PathBuf::new(), shown: RefCell::default() }
     }
 
     /// From now on kubectl talks to the cluster of this kubeconfig.
@@ -59,8 +62,13 @@ impl Stage {
     pub(super) fn step(&mut self, what: &str, why: &str) -> Result<()> {
         self.steps += 1;
         what.clone_into(&mut self.heading);
-        let title = self.paint(BOLD, format!("{}. {what}", self.steps));
-        self.line(format!("\n{title} {}", self.paint(DIM, format!("- {why}"))))
+        let title = Self::paint(BOLD, format!("{}. {what}", self.steps));
+        self.line(format!("\n{title} {}", Self::paint(DIM, format!("- {why}"))))
+    }
+
+    /// All that was shown so far, in colour.
+    pub(super) fn shown(&self) -> String {
+        self.shown.borrow().clone()
     }
 
     /// A line of the narrator's.
@@ -70,16 +78,23 @@ impl Stage {
 
     /// A line about something that another person does.
     pub(super) fn meanwhile(&self, text: &str) -> Result<()> {
-        self.say(self.paint(YELLOW, text))
+        self.say(Self::paint(YELLOW, text))
     }
 
     /// A line about something that came true.
     pub(super) fn good(&self, text: impl Display) -> Result<()> {
-        self.say(self.paint(GREEN, text))
+        self.say(Self::paint(GREEN, text))
     }
 
     /// A line as it is.
     pub(super) fn line(&self, text: impl Display) -> Result<()> {
+        let mut text = text.to_string();
+        let _ = writeln!(self.shown.borrow_mut(), "{text}");
+        if !self.colour {
+            for style in [BOLD, DIM, GREEN, CYAN, YELLOW, RED, PLAIN] {
+                text = text.replace(style, "");
+            }
+        }
         let mut out = self.out.lock();
         writeln!(out, "{text}").and_then(|()| out.flush()).context("writing to standard output")
     }
@@ -106,8 +121,8 @@ impl Stage {
         let arguments = ["apply", "--server-side", "-f", "-"];
         let end = if variable.is_some() { "EOF" } else { "'EOF'" };
         self.command(&format!("{} <<{end}", shell_line("kubectl", &arguments)))?;
-        manifest.lines().try_for_each(|line| self.say(self.paint(CYAN, line)))?;
-        self.say(self.paint(CYAN, "EOF"))?;
+        manifest.lines().try_for_each(|line| self.say(Self::paint(CYAN, line)))?;
+        self.say(Self::paint(CYAN, "EOF"))?;
         let (name, value) = variable.unwrap_or_default();
         let filled = if name.is_empty() { manifest.to_owned() } else { manifest.replace(&format!("${name}"), value) };
         let printed = Kubectl::new(&self.kubeconfig).run_with_input(&arguments, &filled).await?;
@@ -151,11 +166,11 @@ impl Stage {
     pub(super) fn requests(&self, ledger: &Ledger) -> Result<()> {
         self.say("What the emulated Cloudflare was asked, from its own record:")?;
         for exchange in ledger.all() {
-            let answer = self.paint(if refused(exchange) { RED } else { GREEN }, answer(exchange));
+            let answer = Self::paint(if refused(exchange) { RED } else { GREEN }, answer(exchange));
             self.say(format!("    {} {} -> {answer}", exchange.method, exchange.path))?;
             // As it was sent, but for the line breaks.
             let body = exchange.body.replace("[{", "[\n  {").replace("},{", "},\n  {");
-            body.lines().try_for_each(|line| self.say(self.paint(CYAN, format!("        {line}"))))?;
+            body.lines().try_for_each(|line| self.say(Self::paint(CYAN, format!("        {line}"))))?;
         }
         Ok(())
     }
@@ -163,30 +178,28 @@ impl Stage {
     /// Shows Cloudflare's list as it is stored now; `note` says something about an entry.
     pub(super) fn remote_list(&self, entries: &[Setting], note: impl Fn(&Setting) -> &'static str) -> Result<()> {
         self.say("Cloudflare's list now:")?;
-        self.say(
-            self.paint(
-                DIM,
-                format!("    {:<22}{:<31}{}", "hostname", "client_certificate_forwarding", "china_network"),
-            ),
-        )?;
+        self.say(Self::paint(
+            DIM,
+            format!("    {:<22}{:<31}{}", "hostname", "client_certificate_forwarding", "china_network"),
+        ))?;
         for entry in entries {
             let (forwarding, china) = (entry.client_certificate_forwarding, entry.china_network);
             let columns = format!("    {:<22}{forwarding:<31}{china:<15}", entry.hostname);
-            self.say(format!("{columns}{}", self.paint(DIM, note(entry))).trim_end())?;
+            self.say(format!("{columns}{}", Self::paint(DIM, note(entry))).trim_end())?;
         }
         Ok(())
     }
 
     fn command(&self, line: &str) -> Result<()> {
-        self.say(format!("{} {}", self.paint(DIM, "$"), self.paint(CYAN, line)))
+        self.say(format!("{} {}", Self::paint(DIM, "$"), Self::paint(CYAN, line)))
     }
 
     fn output(&self, printed: &str) -> Result<()> {
         printed.lines().try_for_each(|line| self.say(line))
     }
 
-    fn paint(&self, style: &str, text: impl Display) -> String {
-        if self.colour { format!("{style}{text}{PLAIN}") } else { text.to_string() }
+    fn paint(style: &str, text: impl Display) -> String {
+        format!("{style}{text}{PLAIN}")
     }
 }
 

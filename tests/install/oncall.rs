@@ -1,0 +1,220 @@
+//! What people on call are given: alerts with cases and runbooks, and the dashboard. Whether the queries give anything is asked of a
+//! real Prometheus by `make metrics`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::{
+    control_plane::ControlPlane,
+    fixture::Fixture,
+    helm::{Helm, Version, chart},
+    tools,
+};
+use serde_json::{Value, json};
+
+use crate::render::{KUBERNETES, documents, only, render};
+
+/// Where the runbooks will be found.
+const RUNBOOKS: &str =
+    "https://github.com/cloudflare-mtls-operator/cloudflare-mtls-operator/blob/main/docs/runbooks.md";
+const MONITORING: &str =
+    "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,grafanaDashboard.enabled=true";
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(tools::workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn parsed(path: &str) -> Value {
+    serde_saphyr::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The alerts in their order.
+fn alerts() -> Vec<Value> {
+    let file = parsed("charts/cloudflare-mtls-operator/files/alerts.yaml");
+    file["groups"][0]["rules"].as_array().unwrap().clone()
+}
+
+fn name(alert: &Value) -> &str {
+    alert["alert"].as_str().unwrap()
+}
+
+fn names() -> BTreeSet<String> {
+    alerts().iter().map(|alert| name(alert).to_owned()).collect()
+}
+
+#[test]
+fn every_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on() {
+    assert_eq!(names().len(), alerts().len(), "two alerts have one name");
+    for alert in alerts() {
+        let name = name(&alert);
+        let severity = alert["labels"]["severity"].as_str().unwrap_or_default();
+        assert!(["critical", "warning"].contains(&severity), "{name}: {severity}");
+        for words in ["summary", "description"] {
+            assert!(alert["annotations"][words].as_str().is_some_and(|text| text.ends_with('.')), "{name}: {words}");
+        }
+        assert_eq!(alert["annotations"]["runbook_url"], format!("{RUNBOOKS}#{}", name.to_lowercase()));
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
+    let page = read("docs/runbooks.md");
+    let mut sections = BTreeSet::new();
+    for section in page.split("\n## ").skip(1) {
+        let (title, text) = section.split_once('\n').unwrap();
+        for part in ["**Means:**", "**Look:**", "**Do", "```console\n$ kubectl "] {
+            assert!(text.contains(part), "{title}: no {part}");
+        }
+        assert!(sections.insert(title.to_owned()), "{title} is there twice");
+    }
+    assert_eq!(sections, names());
+}
+
+/// That the cases hold, promtool says in `make metrics`.
+#[test]
+fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
+    let mut cases: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+    for entry in std::fs::read_dir(tools::workspace().join("tests/alerts")).unwrap() {
+        let file = format!("tests/alerts/{}", entry.unwrap().file_name().to_string_lossy());
+        let cases_of = parsed(&file);
+        assert_eq!(
+            cases_of["rule_files"],
+            json!(["../../charts/cloudflare-mtls-operator/files/alerts.yaml"]),
+            "{file}"
+        );
+        let tests =
+            cases_of["tests"].as_array().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_array().unwrap());
+        for test in tests {
+            let fires = !test["exp_alerts"].as_array().unwrap().is_empty();
+            cases.entry(test["alertname"].as_str().unwrap().to_owned()).or_default().insert(fires);
+        }
+    }
+    let both = BTreeSet::from([false, true]);
+    assert_eq!(cases, names().into_iter().map(|name| (name, both.clone())).collect());
+}
+
+#[tokio::test]
+async fn the_rule_of_a_release_has_the_alerts_with_its_job_and_what_the_values_say() {
+    let expected = |release: &str| -> Vec<Value> {
+        let text = read("charts/cloudflare-mtls-operator/files/alerts.yaml");
+        let text = text.replace("job=\"cloudflare-mtls-operator\"", &format!("job=\"{release}\""));
+        let file: Value = serde_saphyr::from_str(&text).unwrap();
+        file["groups"][0]["rules"].as_array().unwrap().clone()
+    };
+    let rules = |text: &str| {
+        let documents = documents(text);
+        only(&documents, "PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap().clone()
+    };
+    for version in Version::EVERY {
+        let plain = rules(&render(version, &["--set", MONITORING]).await.unwrap());
+        assert_eq!(plain, expected("cloudflare-mtls-operator"), "{version}");
+        let chart = chart();
+        let other = ["template", "mtls-7", &chart.to_string_lossy(), KUBERNETES, "--set", MONITORING];
+        assert_eq!(rules(&Helm::offline(version).run(&other).await.unwrap()), expected("mtls-7"), "{version}");
+        let changed = "metrics.prometheusRule.alerts.CloudflareMtlsOperatorAbsent.enabled=false,\
+                       metrics.prometheusRule.alerts.CloudflareMtlsObjectNotReady.for=1h,\
+                       metrics.prometheusRule.alerts.CloudflareMtlsObjectNotReady.severity=info,\
+                       metrics.prometheusRule.alertLabels.team=platform,\
+                       metrics.prometheusRule.additionalRules[0].record=x";
+        let changed = rules(&render(version, &["--set", MONITORING, "--set", changed]).await.unwrap());
+        assert_eq!(changed.len(), plain.len(), "{version}: one less, one more");
+        let find = |wanted: &str| changed.iter().find(|rule| rule["alert"] == wanted);
+        assert_eq!(find("CloudflareMtlsOperatorAbsent"), None);
+        let not_ready = find("CloudflareMtlsObjectNotReady").unwrap();
+        assert_eq!(
+            (&not_ready["for"], &not_ready["labels"]),
+            (&json!("1h"), &json!({"severity": "info", "team": "platform"}))
+        );
+        assert_eq!(changed.last().unwrap(), &json!({"record": "x"}));
+        let wrong =
+            render(version, &["--set", MONITORING, "--set", "metrics.prometheusRule.alerts.Nope.enabled=false"]).await;
+        assert!(wrong.unwrap_err().to_string().contains("there is no alert Nope"), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_arrives_at_grafana_as_it_is_in_the_file() {
+    let file = read("charts/cloudflare-mtls-operator/files/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&file).unwrap();
+    let walk = |value: &Value| value.pointer("/datasource/uid").cloned();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let sources: BTreeSet<String> =
+        panels.iter().filter_map(walk).map(|uid| uid.as_str().unwrap().to_owned()).collect();
+    assert_eq!(sources, BTreeSet::from(["${datasource}".to_owned()]), "the reader chooses the Prometheus");
+    assert_eq!((dashboard.get("id"), dashboard.get("uid")), (None, None), "Grafana gives them");
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "two panels have one id");
+    for version in Version::EVERY {
+        let documents = documents(&render(version, &["--set", MONITORING]).await.unwrap());
+        let map = only(&documents, "ConfigMap");
+        assert_eq!(map["data"]["cloudflare-mtls-operator.json"].as_str(), Some(file.as_str()), "{version}");
+        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    }
+}
+
+/// `namespace` of the series of an object is the object's only with `honorLabels`, and the alerts name the job.
+#[tokio::test]
+async fn what_is_scraped_is_what_the_alerts_expect() {
+    for (values, kind, list, port) in [
+        ("metrics.serviceMonitor.enabled=true", "ServiceMonitor", "endpoints", "metrics"),
+        ("metrics.podMonitor.enabled=true,metrics.service.enabled=false", "PodMonitor", "podMetricsEndpoints", "http"),
+    ] {
+        let documents = documents(&render(Version::Four, &["--set", values]).await.unwrap());
+        let spec = &only(&documents, kind)["spec"];
+        assert_eq!(spec["jobLabel"], "app.kubernetes.io/instance");
+        assert_eq!(spec[list], json!([{"port": port, "path": "/metrics", "honorLabels": true}]), "{kind}");
+        let scraped = if kind == "PodMonitor" {
+            &only(&documents, "Deployment")["spec"]["template"]
+        } else {
+            only(&documents, "Service")
+        };
+        let labels = scraped["metadata"]["labels"].as_object().unwrap();
+        let wanted = spec["selector"]["matchLabels"].as_object().unwrap();
+        assert!(wanted.iter().all(|(label, value)| labels.get(label) == Some(value)), "{kind}: {wanted:?} {labels:?}");
+        assert_eq!(labels["app.kubernetes.io/instance"], "cloudflare-mtls-operator", "the job");
+    }
+}
+
+/// What needs a pod, which there is none of without a node, or somebody else's CRDs.
+const NOT_HERE: &[&str] = &["kubectl logs ", "kubectl run ", "kubectl get --raw ", "kubectl get servicemonitor,"];
+
+#[tokio::test]
+async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let fixture = Fixture::new(control_plane).await.unwrap();
+    fixture.apply(&fixture.settings("one").hostname("one.example.com", true).build()).await.unwrap();
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "cloudflare-mtls-operator", "namespace": "cloudflare-mtls-operator"},
+        "spec": {"holderIdentity": "one"},
+    });
+    control_plane.apply(&lease.to_string()).await.unwrap();
+    let page = read("docs/runbooks.md");
+    let commands = page.lines().filter_map(|line| line.trim_start().strip_prefix("$ ")).map(|command| {
+        // Not the explanation beside it.
+        command.split("  #").next().unwrap().trim_end()
+    });
+    let path = format!("{}:{}", tools::folder().display(), std::env::var("PATH").unwrap());
+    let mut run = 0;
+    for command in commands.filter(|command| !NOT_HERE.iter().any(|start| command.starts_with(start))) {
+        let typed = command
+            .replace("NAMESPACE", fixture.namespace())
+            .replace("HOSTNAME", "one.example.com")
+            .replace("NAME", "one")
+            .replace("TOKEN", "a-token-of-nobody");
+        let output = tokio::process::Command::new("bash")
+            .args(["-o", "pipefail", "-c", &typed])
+            .env("PATH", &path)
+            .env("KUBECONFIG", control_plane.kubeconfig())
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said: Vec<_> = said.lines().filter(|line| !line.starts_with("No resources found")).collect();
+        // 1 is what grep says when nothing is wrong.
+        let searched = command.contains("| grep") && output.status.code() == Some(1);
+        assert!(said.is_empty() && (output.status.success() || searched), "{typed}: {} {said:?}", output.status);
+        run += 1;
+    }
+    assert!(run >= 15, "only {run} commands");
+}

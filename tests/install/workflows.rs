@@ -1,0 +1,64 @@
+//! The workflows of GitHub run what `.ci/run` runs, with the compiler of the image, and nobody else's code that can change.
+
+use std::collections::BTreeSet;
+
+use harness::tools;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(tools::workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The words after `make` in its lines, and in lists of targets.
+fn targets(text: &str) -> BTreeSet<String> {
+    let lists = text.lines().filter_map(|line| {
+        let line = line.trim_start().trim_start_matches("- ").trim_start_matches("run: ").trim_start_matches("sudo ");
+        let rest = line.strip_prefix("targets: ").or_else(|| line.rsplit_once("make ").map(|(_, rest)| rest))?;
+        (line.starts_with("targets: ") || !line.starts_with('#')).then_some(rest)
+    });
+    let word = |word: &&str| word.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-');
+    lists.flat_map(str::split_whitespace).filter(word).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_workflow_runs_everything_that_has_to_pass() {
+    let wanted = targets(&read(".ci/run"));
+    assert!(wanted.contains("test") && wanted.len() > 4, "{wanted:?}");
+    let run = targets(&read(".github/workflows/ci.yaml"));
+    let missing: Vec<_> = wanted.difference(&run).collect();
+    assert!(missing.is_empty(), "not in the workflow: {missing:?}");
+    let makefiles = ["Makefile", "image/image.mk", "tests/conformance/conformance.mk"].map(read).concat();
+    for target in &run {
+        assert!(makefiles.contains(&format!("\n{target}:")), "there is no target {target}");
+    }
+}
+
+#[test]
+fn the_workflows_use_the_compiler_of_the_image() {
+    let dockerfile = read("Dockerfile");
+    let version = dockerfile.lines().find_map(|line| line.strip_prefix("ARG RUST_VERSION=")).unwrap();
+    for file in ["ci", "release"] {
+        let text = read(&format!(".github/workflows/{file}.yaml"));
+        assert!(text.contains(&format!("RUST_VERSION: \"{version}\"")), "{file}: not {version}");
+    }
+}
+
+/// A tag can be moved to other code, a commit cannot.
+#[test]
+fn the_workflows_take_actions_by_their_commits_and_few_rights() {
+    let mut taken = 0;
+    for file in ["ci", "release"] {
+        let text = read(&format!(".github/workflows/{file}.yaml"));
+        assert!(text.contains("\npermissions:\n  contents: read\n"), "{file}");
+        for line in text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix("uses: ")) {
+            if line.starts_with("./") {
+                continue;
+            }
+            let (action, version) = line.split_once(" # v").unwrap_or_else(|| panic!("{line}: which version is that?"));
+            let commit = action.rsplit_once('@').unwrap().1;
+            assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+            assert!(version.split('.').count() == 3, "{line}");
+            taken += 1;
+        }
+    }
+    assert!(taken > 5, "{taken}");
+}
