@@ -257,6 +257,16 @@ async fn in_two_shards(behaviour: Behaviour) {
         let object = shards.until_ready(name).await;
         assert!(condition(&object, "Conflicted").is_none(), "{object:#}");
     }
+    // Let go under `Reset`, it is turned off and not handed over, until the other one looks.
+    shards.apply("one", zone, &one, &[("one.example.com", true)]).await;
+    let is_off = || remote.get("shared.example.com").is_none();
+    cloudflare.until("it is turned off", PATIENCE, is_off).await.unwrap();
+    shards.until_ready("one").await;
+    look("two").await;
+    shards.until_ready("two").await;
+    assert_eq!(remote.get("shared.example.com"), Some((true, false)), "{}", cloudflare.ledger());
+    shards.apply("one", zone, &one, &[("one.example.com", true), ("shared.example.com", true)]).await;
+    shards.until_ready("one").await;
     // With another wish: each repairs what it takes for drift, until one of them stops.
     let mark = cloudflare.ledger().mark();
     shards.apply("two", zone, &two, &[("two.example.com", true), ("shared.example.com", false)]).await;

@@ -57,11 +57,12 @@ impl Record {
         Ok(Self(Some(file)))
     }
 
-    /// Writes down what the audit log says in the end.
-    pub(super) fn end(self, audit_log: &Path) -> Result<()> {
+    /// Writes down what the audit log says in the end; without what was refused, where that says nothing.
+    pub(super) fn end(self, audit_log: &Path, are_refusals_meant: bool) -> Result<()> {
         let Some(mut file) = self.0 else { return Ok(()) };
         // A control plane that has failed to start has no log.
-        let asked = if audit_log.exists() { asked(File::open(audit_log)?)? } else { BTreeSet::new() };
+        let mut asked = if audit_log.exists() { asked(File::open(audit_log)?)? } else { BTreeSet::new() };
+        asked.retain(|asked| asked.role.is_some() || are_refusals_meant);
         file.write_all(&serde_json::to_vec(&asked)?)?;
         Ok(())
     }
