@@ -12,6 +12,7 @@
 //! ```
 
 mod node;
+mod notes;
 mod page;
 mod session;
 
