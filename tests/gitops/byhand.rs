@@ -7,13 +7,14 @@ use harness::{
     control_plane::ControlPlane,
     fixture::{PATIENCE, condition, eventually},
     operator::Operator,
+    shell::Shell,
     tools,
 };
 use serde_json::Value;
 
 use crate::{
     cluster::{TOKEN, ZONE},
-    guide::{commands, type_in},
+    guide::commands,
     secrets::OTHER_TOKEN,
 };
 
@@ -62,8 +63,8 @@ impl Place {
     }
 
     async fn type_in(&self, commands: &str) -> String {
-        let variables = [("CLOUDFLARE_API_TOKEN", TOKEN), ("NEW_CLOUDFLARE_API_TOKEN", OTHER_TOKEN)];
-        type_in(&self.control_plane, &tools::workspace(), &variables, commands).await
+        let shell = Shell::new(self.control_plane.kubeconfig()).variable("CLOUDFLARE_API_TOKEN", TOKEN);
+        shell.variable("NEW_CLOUDFLARE_API_TOKEN", OTHER_TOKEN).type_in(commands).await.unwrap()
     }
 
     async fn get(&self, what: &str) -> Option<Value> {

@@ -11,14 +11,12 @@ use harness::{
     fixture::{condition, eventually},
     guard::Guarded,
     operator::Operator,
+    shell::Shell,
     tools,
 };
 use serde_json::{Value, json};
 
-use crate::{
-    guide,
-    repository::{Archiver, Artifact, Checkout},
-};
+use crate::repository::{Archiver, Artifact, Checkout};
 
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
 /// The zone that the manifests in `deploy` name.
@@ -67,7 +65,7 @@ impl Cluster {
 
     /// Types commands in a folder.
     pub(crate) async fn type_in(&self, folder: &Path, commands: &str) -> String {
-        guide::type_in(&self.control_plane, folder, &[], commands).await
+        Shell::new(self.control_plane.kubeconfig()).within(folder).type_in(commands).await.unwrap()
     }
 
     /// Applies a file of this repository as it is.
@@ -126,6 +124,15 @@ impl Cluster {
     pub(crate) async fn reconcile(&self, name: &str) {
         let value = format!("reconcile.fluxcd.io/requestedAt={}", jiff::Timestamp::now());
         self.kubectl(&["annotate", "-n", "flux-system", "--overwrite", &format!("kustomization/{name}"), &value]).await;
+    }
+
+    /// Waits until a Kustomization has been looked at since it was asked for.
+    pub(crate) async fn until_looked_at(&self, name: &str) {
+        self.until(&format!("kustomization/{name}"), "looked at", |object| {
+            let asked = &object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"];
+            *asked == object["status"]["lastHandledReconcileAt"]
+        })
+        .await;
     }
 
     /// Waits until what is true of an object of Flux.

@@ -14,5 +14,6 @@ mod byhand;
 mod cluster;
 mod flux;
 mod guide;
+mod release;
 mod repository;
 mod secrets;
