@@ -17,3 +17,4 @@ mod guide;
 mod release;
 mod repository;
 mod secrets;
+mod seen;
