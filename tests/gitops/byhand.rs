@@ -7,14 +7,16 @@ use harness::{
     control_plane::ControlPlane,
     fixture::{PATIENCE, condition, eventually},
     operator::Operator,
+    shell::Shell,
     tools,
 };
 use serde_json::Value;
 
 use crate::{
     cluster::{TOKEN, ZONE},
-    guide::{commands, type_in},
+    guide::commands,
     secrets::OTHER_TOKEN,
+    seen,
 };
 
 /// The operator's manifests, the operator, and the objects of the guides.
@@ -62,28 +64,20 @@ impl Place {
     }
 
     async fn type_in(&self, commands: &str) -> String {
-        let variables = [("CLOUDFLARE_API_TOKEN", TOKEN), ("NEW_CLOUDFLARE_API_TOKEN", OTHER_TOKEN)];
-        type_in(&self.control_plane, &tools::workspace(), &variables, commands).await
+        let shell = Shell::new(self.control_plane.kubeconfig()).variable("CLOUDFLARE_API_TOKEN", TOKEN);
+        shell.variable("NEW_CLOUDFLARE_API_TOKEN", OTHER_TOKEN).type_in(commands).await.unwrap()
     }
 
     async fn get(&self, what: &str) -> Option<Value> {
-        let text = self.kubectl(&["get", "-n", "team-a", what, "--ignore-not-found", "-o", "json"]).await;
-        (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
+        seen::get(&self.control_plane, "team-a", what).await
     }
 
-    async fn until_reason(&self, name: &str, reason: &str) -> Value {
-        eventually(PATIENCE, format!("{name}: {reason}"), async || {
-            let object = self.get(&format!("mhs/{name}")).await.ok_or("not there")?;
-            let said = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == reason);
-            if said { Ok(object) } else { Err(format!("{:#}", object["status"])) }
-        })
-        .await
-        .unwrap()
+    async fn until_reason(&self, name: &str, status: &str, reason: &str) -> Value {
+        seen::until_reason(&self.control_plane, name, status, reason).await
     }
 
     async fn until_gone(&self, what: &str) {
-        let gone = async || self.get(what).await.map_or(Ok(()), |object| Err(format!("{object:#}")));
-        eventually(PATIENCE, format!("{what} is gone"), gone).await.unwrap();
+        seen::until_gone(&self.control_plane, "team-a", what).await;
     }
 }
 
@@ -92,7 +86,7 @@ async fn a_secret_made_by_hand_is_taken_rotated_and_outlives_what_needs_it() {
     let mut place = Place::new().await;
     let test = "a_secret_made_by_hand_is_taken_rotated_and_outlives_what_needs_it";
     let [create, rotate, uninstall] = commands("secrets.md", test).try_into().unwrap();
-    place.until_reason("admin", "SecretNotFound").await;
+    place.until_reason("admin", "False", "SecretNotFound").await;
     place.type_in(&create).await;
 
     place.cloudflare.token(OTHER_TOKEN).named("second").may_write(place.remote.scope());
@@ -103,7 +97,7 @@ async fn a_secret_made_by_hand_is_taken_rotated_and_outlives_what_needs_it() {
     let by: Vec<_> = since.all().iter().map(|exchange| exchange.credential.clone().unwrap()).collect();
     assert_eq!(by.last().map(String::as_str), Some("second"), "{since}");
     place.token.revoke();
-    place.until_reason("partners", "InSync").await;
+    place.until_reason("partners", "True", "InSync").await;
 
     place.type_in(&uninstall).await;
     assert_eq!(place.remote.get("partners.example.com"), None);
@@ -119,10 +113,10 @@ async fn what_hangs_with_the_operator_is_let_go_as_the_page_says() {
     let [patch] = commands("troubleshooting.md", test).try_into().unwrap();
     let token = format!("--from-literal=token={TOKEN}");
     place.kubectl(&["create", "secret", "generic", "cloudflare", "-n", "team-a", &token]).await;
-    place.until_reason("partners", "InSync").await;
+    place.until_reason("partners", "True", "InSync").await;
     place.token.revoke();
     place.kubectl(&["delete", "-n", "team-a", "mhs/partners", "--wait=false"]).await;
-    let object = place.until_reason("partners", "ResetBlocked").await;
+    let object = place.until_reason("partners", "False", "ResetBlocked").await;
     // The object itself shows the same command.
     let message = condition(&object, "Ready").unwrap()["message"].as_str().unwrap();
     assert!(message.contains(&patch), "{message}\n{patch}");
@@ -138,7 +132,7 @@ async fn what_hangs_without_the_operator_is_let_go_as_the_page_says() {
     let [look, ask, show, one, all] = commands("troubleshooting.md", test).try_into().unwrap();
     let token = format!("--from-literal=token={TOKEN}");
     place.kubectl(&["create", "secret", "generic", "cloudflare", "-n", "team-a", &token]).await;
-    place.until_reason("partners", "InSync").await;
+    place.until_reason("partners", "True", "InSync").await;
     let printed = place.type_in(&look).await;
     assert!(printed.contains("InSync") && printed.contains("partners.example.com"), "{printed}");
     place.type_in(&ask).await;
@@ -161,7 +155,7 @@ async fn what_hangs_without_the_operator_is_let_go_as_the_page_says() {
     let objects = objects.to_str().unwrap();
     place.run_operator().await;
     place.kubectl(&["apply", "--server-side", "-k", objects]).await;
-    place.until_reason("partners", "InSync").await;
+    place.until_reason("partners", "True", "InSync").await;
     place.end_operator().await;
     place.kubectl(&["delete", "namespace", "team-a", "--wait=false"]).await;
     let left = async || {

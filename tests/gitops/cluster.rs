@@ -10,14 +10,15 @@ use harness::{
     control_plane::{ControlPlane, OPERATOR},
     fixture::{condition, eventually},
     guard::Guarded,
-    operator::Operator,
+    operator::{Operator, available},
+    shell::Shell,
     tools,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    guide,
     repository::{Archiver, Artifact, Checkout},
+    seen,
 };
 
 pub(crate) const TOKEN: &str = "cfut_8Zr2Lw5Tn0Qx7Vb4Hj9Kd1Ms6Pf3Gc";
@@ -67,7 +68,7 @@ impl Cluster {
 
     /// Types commands in a folder.
     pub(crate) async fn type_in(&self, folder: &Path, commands: &str) -> String {
-        guide::type_in(&self.control_plane, folder, &[], commands).await
+        Shell::new(self.control_plane.kubeconfig()).within(folder).type_in(commands).await.unwrap()
     }
 
     /// Applies a file of this repository as it is.
@@ -77,8 +78,7 @@ impl Cluster {
     }
 
     pub(crate) async fn get(&self, namespace: &str, name: &str) -> Option<Value> {
-        let text = self.kubectl(&["get", "-n", namespace, name, "--ignore-not-found", "-o", "json"]).await;
-        (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
+        seen::get(&self.control_plane, namespace, name).await
     }
 
     /// Says of a source what source-controller would say once it has fetched what the checkout holds.
@@ -128,6 +128,15 @@ impl Cluster {
         self.kubectl(&["annotate", "-n", "flux-system", "--overwrite", &format!("kustomization/{name}"), &value]).await;
     }
 
+    /// Waits until a Kustomization has been looked at since it was asked for.
+    pub(crate) async fn until_looked_at(&self, name: &str) {
+        self.until(&format!("kustomization/{name}"), "looked at", |object| {
+            let asked = &object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"];
+            *asked == object["status"]["lastHandledReconcileAt"]
+        })
+        .await;
+    }
+
     /// Waits until what is true of an object of Flux.
     pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let waited = eventually(PATIENCE, format!("{name}: {what}"), async || {
@@ -166,18 +175,7 @@ impl Cluster {
 
     /// Waits until an `MtlsHostnameSettings` in `team-a` is ready, or says why it is not.
     pub(crate) async fn until_reason(&self, name: &str, status: &str, reason: &str) -> Value {
-        let object = format!("mhs/{name}");
-        eventually(PATIENCE, format!("{name}: Ready={status} {reason}"), async || {
-            let object = self.get("team-a", &object).await.ok_or("not there")?;
-            let ready = condition(&object, "Ready");
-            if ready.is_some_and(|ready| ready["status"] == status && ready["reason"] == reason) {
-                Ok(object)
-            } else {
-                Err(format!("{:#}", object["status"]))
-            }
-        })
-        .await
-        .unwrap()
+        seen::until_reason(&self.control_plane, name, status, reason).await
     }
 
     /// Waits until an object has acknowledged this value of its annotation `reconcile-at`.
@@ -199,12 +197,7 @@ impl Cluster {
     }
 
     pub(crate) async fn until_gone(&self, namespace: &str, name: &str) {
-        eventually(PATIENCE, format!("{name} is gone"), async || match self.get(namespace, name).await {
-            None => Ok(()),
-            Some(object) => Err(format!("{object:#}")),
-        })
-        .await
-        .unwrap();
+        seen::until_gone(&self.control_plane, namespace, name).await;
     }
 
     /// Starts the operator under the `ServiceAccount` that Flux has applied, and says so in the Deployment's status, as its
@@ -216,20 +209,8 @@ impl Cluster {
         operator.wait_ready(Duration::from_secs(30)).await.unwrap();
         self.operator = Some(operator);
         let deployment = self.get(OPERATOR, &format!("deployment/{OPERATOR}")).await.unwrap();
-        let replicas = deployment["spec"]["replicas"].clone();
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let conditions = [("Available", "MinimumReplicasAvailable"), ("Progressing", "NewReplicaSetAvailable")];
-        let conditions = conditions.map(|(kind, reason)| {
-            json!({
-                "type": kind, "status": "True", "reason": reason, "message": "",
-                "lastTransitionTime": now, "lastUpdateTime": now,
-            })
-        });
-        let status = json!({"status": {
-            "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
-            "conditions": conditions,
-        }});
+        let (generation, replicas) = (&deployment["metadata"]["generation"], &deployment["spec"]["replicas"]);
+        let status = available(generation.as_i64(), replicas.as_i64().unwrap());
         self.replicate(&deployment).await;
         let deployment = format!("deployment/{OPERATOR}");
         let patch = status.to_string();

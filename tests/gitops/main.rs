@@ -14,5 +14,7 @@ mod byhand;
 mod cluster;
 mod flux;
 mod guide;
+mod release;
 mod repository;
 mod secrets;
+mod seen;

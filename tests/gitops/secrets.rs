@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use harness::{control_plane::ControlPlane, tools};
+use harness::{control_plane::ControlPlane, shell::Shell, tools};
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE, TOKEN, define, taken},
     flux::{FLEET, SETTINGS, fleet, with_operator},
-    guide::{self, commands},
+    guide::commands,
     repository::Checkout,
 };
 
@@ -89,11 +89,13 @@ async fn a_sealed_secret_is_one_that_its_controller_takes_and_opens_as_the_secre
     std::fs::write(path.join("secret.yaml"), template.replace("<your API token>", TOKEN)).unwrap();
     let test = "a_sealed_secret_is_one_that_its_controller_takes_and_opens_as_the_secret_of_the_object";
     let [seal] = commands("secrets.md", test).try_into().unwrap();
-    guide::type_in(&control_plane, path, &[], &seal).await;
+    Shell::new(control_plane.kubeconfig()).within(path).type_in(&seal).await.unwrap();
     let file = path.join("sealed-secret.yaml");
     let sealed = std::fs::read_to_string(&file).unwrap();
     assert!(!sealed.contains(TOKEN), "{sealed}");
     taken(&control_plane, &file).await;
+
+    assert_outlives_the_objects(&serde_saphyr::from_str(&sealed).unwrap());
 
     let sealed = std::fs::File::open(file).unwrap();
     let opened = Command::new(tools::tool("kubeseal").unwrap())
@@ -107,6 +109,7 @@ async fn a_sealed_secret_is_one_that_its_controller_takes_and_opens_as_the_secre
     let reference = reference();
     assert_eq!(opened["metadata"]["name"], reference["name"]);
     let key = reference["key"].as_str().unwrap();
+    assert_outlives_the_objects(&opened);
     assert!(opened["data"][key].is_string() && opened["data"].as_object().unwrap().len() == 1, "{opened:#}");
 }
 
@@ -118,10 +121,18 @@ async fn an_external_secret_is_one_that_its_controller_takes_and_names_the_secre
     taken(&control_plane, &path).await;
     let text = std::fs::read_to_string(path).unwrap();
     let external: Value = serde_saphyr::from_str(text.split("\n---\n").last().unwrap()).unwrap();
+    assert_outlives_the_objects(&external);
     let reference = reference();
     assert_eq!(external["metadata"]["namespace"], "team-a");
     assert_eq!(external["spec"]["target"]["name"], reference["name"]);
     assert_eq!(external["spec"]["data"][0]["secretKey"], reference["key"]);
+}
+
+/// Neither Flux nor Argo CD takes the Secret, or what owns it, away together with the objects.
+fn assert_outlives_the_objects(object: &Value) {
+    let annotations = &object["metadata"]["annotations"];
+    assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{object:#}");
+    assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object:#}");
 }
 
 /// Which Secret and key the objects of the guides name.

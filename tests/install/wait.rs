@@ -66,6 +66,15 @@ async fn helm_4_waits_until_an_object_is_ready() {
 }
 
 #[tokio::test]
+async fn helm_4_waits_in_vain_for_drift_that_is_only_reported() {
+    let team = Team::new().await;
+    let observing = ["--set=syncMode=Observe", "--timeout=10s"];
+    let error = team.install(Version::Four, "observing", &observing).await.unwrap_err().to_string();
+    assert!(error.contains("context deadline exceeded") && error.contains("InProgress"), "{error}");
+    team.fixture.until_condition("observing", "Ready", "False", "DriftDetected").await.unwrap();
+}
+
+#[tokio::test]
 async fn helm_4_fails_at_once_when_a_person_has_to_do_something() {
     let team = Team::new().await;
     let stalled = ["--set=key=misspelt", "--timeout=50s"];

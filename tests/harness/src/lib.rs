@@ -8,6 +8,7 @@ pub mod cloudflare;
 pub mod control_plane;
 pub mod dashboard;
 pub mod demo;
+pub mod documents;
 pub mod fixture;
 pub mod guard;
 pub mod helm;
@@ -15,6 +16,7 @@ pub mod hosts;
 pub mod kubectl;
 pub mod operator;
 pub mod prometheus;
+pub mod shell;
 pub mod tools;
 
 mod authority;

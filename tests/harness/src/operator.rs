@@ -352,3 +352,20 @@ impl Operator {
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 }
+
+/// The status that the Deployment controller would give to the operator's Deployment once a kubelet had started its pods.
+#[must_use]
+pub fn available(generation: Option<i64>, replicas: i64) -> serde_json::Value {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let conditions = [("Available", "MinimumReplicasAvailable"), ("Progressing", "NewReplicaSetAvailable")];
+    let conditions = conditions.map(|(kind, reason)| {
+        serde_json::json!({
+            "type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": now, "lastUpdateTime": now,
+        })
+    });
+    serde_json::json!({"status": {
+        "observedGeneration": generation,
+        "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+        "conditions": conditions,
+    }})
+}

@@ -21,7 +21,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// Where `make tools` puts what it builds.
-fn built() -> PathBuf {
+pub(crate) fn built() -> PathBuf {
     workspace().join("target/tools")
 }
 

@@ -13,7 +13,6 @@
 
 mod node;
 mod notes;
-mod page;
 mod session;
 
 use std::{collections::BTreeSet, path::Path};
@@ -21,10 +20,10 @@ use std::{collections::BTreeSet, path::Path};
 use futures::{StreamExt as _, stream};
 use harness::{
     control_plane::ControlPlane,
+    documents::{Block, Mark, Page},
     helm::{Helm, Version, chart},
     tools,
 };
-use page::{Block, Mark, Page};
 use serde_json::Value;
 
 use crate::render::documents;
@@ -40,8 +39,9 @@ fn is_run(block: &Block) -> bool {
 
 #[test]
 fn every_block_says_what_it_is_and_every_mark_says_why() {
-    let functions = functions();
-    for page in page::all() {
+    let (functions, pages) = (functions(), Page::all().unwrap());
+    assert!(pages.iter().any(|page| page.name == "README.md") && pages.len() > 5);
+    for page in pages {
         for block in &page.blocks {
             let (place, language) = (block.place(&page), block.language.as_str());
             let known = COMMANDS.contains(&language) || OTHERS.contains(&language) || language == "yaml";
@@ -71,7 +71,7 @@ fn every_block_says_what_it_is_and_every_mark_says_why() {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let (functions, mut named) = (functions(), 0);
-    for page in page::all() {
+    for page in Page::all().unwrap() {
         for (line, span) in &page.spans {
             let name = span.rsplit("::").next().unwrap_or_default();
             let plain = |text: &str| {
@@ -88,7 +88,7 @@ fn every_test_that_a_document_names_exists() {
 
 /// The commands of a document that are left to this test, in their order, each with where it stands.
 pub(crate) fn left_to(test: &str, document: &str) -> Vec<(String, String)> {
-    let page = page::all().into_iter().find(|page| page.name == document).unwrap();
+    let page = Page::all().unwrap().into_iter().find(|page| page.name == document).unwrap();
     let mark = Mark::RunBy(test.to_owned());
     let mut found = Vec::new();
     for block in page.blocks.iter().filter(|block| block.mark == mark) {
@@ -117,7 +117,7 @@ fn assert_same(block: &Block, files: &str, place: &str) {
 async fn the_commands_of_every_document_do_what_it_says() {
     let only = std::env::var("DOCUMENT").ok();
     let wanted = |page: &Page| only.as_ref().is_none_or(|only| *only == page.name) && page.blocks.iter().any(is_run);
-    let pages: Vec<_> = page::all().into_iter().filter(wanted).collect();
+    let pages: Vec<_> = Page::all().unwrap().into_iter().filter(wanted).collect();
     assert!(!pages.is_empty());
     // Each of them has an API server of its own: a few at a time.
     let runs = stream::iter(pages).map(|page| async move { session::read(&page).await });
@@ -132,7 +132,7 @@ async fn every_manifest_of_the_documents_is_one_that_the_api_server_takes() {
     let served = control_plane.kubectl(&["api-resources", "--no-headers"]).await.unwrap();
     let served: BTreeSet<_> = served.lines().filter_map(|line| line.split_whitespace().last()).collect();
     let mut taken = 0;
-    for page in page::all() {
+    for page in Page::all().unwrap() {
         for block in page.blocks.iter().filter(|block| block.language == "yaml" && block.is_tried()) {
             let place = block.place(&page);
             for manifest in documents(&block.text) {
@@ -159,7 +159,7 @@ async fn every_manifest_of_the_documents_is_one_that_the_api_server_takes() {
 #[tokio::test]
 async fn the_values_in_the_documents_are_values_of_the_chart() {
     let folder = tempfile::tempdir().unwrap();
-    for page in page::all() {
+    for page in Page::all().unwrap() {
         for block in page.blocks.iter().filter(|block| block.mark == Mark::Values) {
             let (file, chart) = (folder.path().join("values.yaml"), chart());
             std::fs::write(&file, &block.text).unwrap();

@@ -11,14 +11,13 @@ use harness::{
     cloudflare::Cloudflare,
     control_plane::{ControlPlane, OPERATOR},
     fixture::PATIENCE,
-    operator::Operator,
+    operator::{self, Operator},
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
 use tokio::sync::oneshot;
 
 type Running = BTreeMap<String, (Option<i64>, Operator)>;
@@ -98,18 +97,7 @@ async fn start(
 /// What the Deployment controller says of a Deployment whose pods are ready.
 async fn available(deployments: &Api<Deployment>, name: &str, deployment: &Deployment) -> harness::Result<()> {
     let replicas = deployment.spec.replicas.unwrap_or(1);
-    let condition = |kind: &str, reason: &str| json!({"type": kind, "status": "True", "reason": reason, "message": ""});
-    let status = json!({"status": {
-        "observedGeneration": deployment.metadata.generation,
-        "replicas": replicas,
-        "updatedReplicas": replicas,
-        "readyReplicas": replicas,
-        "availableReplicas": replicas,
-        "conditions": [
-            condition("Available", "MinimumReplicasAvailable"),
-            condition("Progressing", "NewReplicaSetAvailable"),
-        ],
-    }});
+    let status = operator::available(deployment.metadata.generation, replicas.into());
     match deployments.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await {
         // It went in the meantime.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

@@ -1,11 +1,9 @@
 //! What Helm says after an install is a document too: its commands are typed, with the reader's zone and token in their places.
 
+use harness::documents::{Block, Mark, Page};
 use harness::helm::{Helm, Version, chart};
 
-use super::{
-    page::{Block, Mark, Page},
-    session::{self, ZONE},
-};
+use super::session::{self, ZONE};
 
 const OPERATOR: &str = "cloudflare-mtls-operator";
 

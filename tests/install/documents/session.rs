@@ -3,7 +3,6 @@
 use std::{
     os::unix::fs::symlink,
     path::PathBuf,
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,13 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{canary, cloudflare::Cloudflare, control_plane::ControlPlane, fixture::PATIENCE, tools};
-use tokio::{process::Command, sync::oneshot, task::JoinHandle};
-
-use super::{
-    is_run, node,
-    page::{Block, Mark, Page},
+use harness::{
+    canary,
+    cloudflare::Cloudflare,
+    control_plane::ControlPlane,
+    documents::{Block, Mark, Page},
+    fixture::PATIENCE,
+    shell::Shell,
+    tools,
 };
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::{is_run, node};
 
 /// The zone and the account that documents take for an example.
 pub(super) const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
@@ -115,32 +119,18 @@ impl Session {
     }
 
     /// Whether the command succeeded, and all that it printed. What is to be published is in the checkout until it is.
-    async fn type_in(&self, command: &str) -> std::io::Result<(bool, String)> {
+    async fn type_in(&self, command: &str) -> harness::Result<(bool, String)> {
         let address = "oci://ghcr.io/cloudflare-mtls-operator/charts/";
         if command.contains(address) {
             self.published.store(true, Ordering::Relaxed);
         }
-        let command = command.replace(address, "charts/");
         let home = self.folder.path();
-        let path = std::env::join_paths([home.join("bin"), tools::folder(), "/usr/bin".into(), "/bin".into()]);
-        let output = Command::new("timeout")
-            .args(["--kill-after=5", "120", "bash", "-euo", "pipefail", "-c", &command])
-            .current_dir(home.join("checkout"))
-            .env_clear()
-            .env("PATH", path.map_err(std::io::Error::other)?)
-            .env("HOME", home)
-            .env("LC_ALL", "C.UTF-8")
-            .env("KUBECONFIG", self.control_plane.kubeconfig())
-            .env("KUBERC", "off")
-            .env("CLOUDFLARE_API_TOKEN", TOKEN)
-            .env("CLOUDFLARE_API", self.cloudflare.url())
-            .env("REGISTRY", "registry.example.com")
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        let printed = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&printed).into_owned()))
+        let shell = Shell::new(self.control_plane.kubeconfig()).home(home).within(home.join("checkout"));
+        let shell = shell.programs(home.join("bin")).variable("CLOUDFLARE_API_TOKEN", TOKEN);
+        let shell =
+            shell.variable("CLOUDFLARE_API", self.cloudflare.url()).variable("REGISTRY", "registry.example.com");
+        let typed = shell.try_type(&command.replace(address, "charts/")).await?;
+        Ok((typed.succeeded(), typed.printed()))
     }
 }
 

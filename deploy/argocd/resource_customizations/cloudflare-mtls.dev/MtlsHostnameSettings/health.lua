@@ -24,7 +24,10 @@ if ready == nil or obj.status.observedGeneration ~= obj.metadata.generation then
   return { status = "Progressing", message = "Waiting for the operator to look at this generation" }
 end
 
--- `Reconciling` and `Suspended` are there only while they are true.
+-- `Stalled`, `Reconciling` and `Suspended` are there only while they are true.
+if conditions["Stalled"] ~= nil then
+  return health("Degraded", conditions["Stalled"])
+end
 if conditions["Reconciling"] ~= nil then
   return health("Progressing", conditions["Reconciling"])
 end
@@ -34,5 +37,5 @@ end
 if ready.status == "True" then
   return health("Healthy", ready)
 end
--- `Stalled`, or drift that `Warn` and `Observe` leave alone: nobody is at work on it.
+-- Drift that `Warn` and `Observe` leave alone: nobody is at work on it.
 return health("Degraded", ready)
