@@ -164,8 +164,8 @@ fn checkout() -> harness::Result<tempfile::TempDir> {
 }
 
 /// A command and the lines that stand below it.
-struct Said {
-    text: String,
+pub(super) struct Said {
+    pub(super) text: String,
     expected: Vec<String>,
 }
 
@@ -186,7 +186,7 @@ impl Said {
     }
 }
 
-fn commands(block: &Block) -> Result<Vec<Said>, String> {
+pub(super) fn commands(block: &Block) -> Result<Vec<Said>, String> {
     if block.language != "console" {
         return Ok(vec![Said { text: block.text.clone(), expected: Vec::new() }]);
     }
