@@ -13,6 +13,7 @@ pub mod guard;
 pub mod helm;
 pub mod hosts;
 pub mod kubectl;
+pub mod manifests;
 pub mod operator;
 pub mod prometheus;
 pub mod tools;
