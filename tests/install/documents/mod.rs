@@ -13,6 +13,7 @@
 //! ```
 
 mod node;
+mod notes;
 mod page;
 mod session;
 

@@ -4,7 +4,10 @@ use std::{
     os::unix::fs::symlink,
     path::PathBuf,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,7 +20,7 @@ use super::{
 };
 
 /// The zone and the account that documents take for an example.
-const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+pub(super) const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
 const ACCOUNT: &str = "699d98642c564d2e855e9661899b7252";
 /// What readers have in `CLOUDFLARE_API_TOKEN`.
 const TOKEN: &str = "cfut_Zt4Lb9Xe2Vq7Mw5Kd1Rs8Hy3Gj6Nf";
@@ -27,6 +30,8 @@ struct Session {
     cloudflare: Arc<Cloudflare>,
     folder: tempfile::TempDir,
     used: bool,
+    /// Whether the document is about the day when chart and image are published, which they are not yet.
+    published: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
     node: JoinHandle<harness::Result<()>>,
 }
@@ -65,12 +70,13 @@ impl Session {
         cloudflare.token(TOKEN).named("token").may_write_everything();
         canary::watch_for(TOKEN);
         let (stop, stopped) = oneshot::channel();
+        let published = Arc::<AtomicBool>::default();
         let node = tokio::spawn({
-            let (control_plane, cloudflare) = (control_plane.clone(), cloudflare.clone());
-            async move { node::run(&control_plane, &cloudflare, stopped).await }
+            let (control_plane, cloudflare, published) = (control_plane.clone(), cloudflare.clone(), published.clone());
+            async move { node::run(&control_plane, &cloudflare, &published, stopped).await }
         });
         let folder = checkout()?;
-        Ok(Self { control_plane, cloudflare, folder, used: false, stop, node })
+        Ok(Self { control_plane, cloudflare, folder, used: false, published, stop, node })
     }
 
     /// Ends what was installed; the rest ends by being dropped.
@@ -110,7 +116,11 @@ impl Session {
 
     /// Whether the command succeeded, and all that it printed. What is to be published is in the checkout until it is.
     async fn type_in(&self, command: &str) -> std::io::Result<(bool, String)> {
-        let command = command.replace("oci://ghcr.io/cloudflare-mtls-operator/charts/", "charts/");
+        let address = "oci://ghcr.io/cloudflare-mtls-operator/charts/";
+        if command.contains(address) {
+            self.published.store(true, Ordering::Relaxed);
+        }
+        let command = command.replace(address, "charts/");
         let home = self.folder.path();
         let path = std::env::join_paths([home.join("bin"), tools::folder(), "/usr/bin".into(), "/bin".into()]);
         let output = Command::new("timeout")
@@ -124,6 +134,7 @@ impl Session {
             .env("KUBERC", "off")
             .env("CLOUDFLARE_API_TOKEN", TOKEN)
             .env("CLOUDFLARE_API", self.cloudflare.url())
+            .env("REGISTRY", "registry.example.com")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
