@@ -6,14 +6,14 @@ use std::process::Command;
 fn asked(programs: &[&str]) -> Option<Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     // Made by a process of its own: what this one writes, its other threads' children may still hold open.
-    let make = "for name in \"$@\"; do printf '#!/bin/sh\\n' >$name; done\n\
-                printf '#!/bin/sh\\necho 0\\n' >id\n\
-                printf '#!/bin/sh\\necho \"$@\" >>\"${0%%/*}/log\"\\n' >apt-get\n\
-                chmod +x *\n";
-    let written = Command::new("bash").args(["-ec", make, "make"]).args(programs).current_dir(folder.path()).status();
-    assert!(written.unwrap().success());
-    let script = harness::tools::workspace().join("tests/e2e/install");
-    let ended = Command::new("/bin/bash").arg(script).env_clear().env("PATH", folder.path()).status();
+    let script = "for name in \"$@\"; do printf '#!/bin/sh\\n' >$name; done\n\
+                  printf '#!/bin/sh\\necho 0\\n' >id\n\
+                  printf '#!/bin/sh\\necho \"$@\" >>\"${0%%/*}/log\"\\n' >apt-get\n\
+                  chmod +x *\n";
+    let made = Command::new("bash").args(["-ec", script, "bash"]).args(programs).current_dir(folder.path()).status();
+    assert!(made.unwrap().success());
+    let install = harness::tools::workspace().join("tests/e2e/install");
+    let ended = Command::new("/bin/bash").arg(install).env_clear().env("PATH", folder.path()).status();
     assert!(ended.unwrap().success());
     let log = std::fs::read_to_string(folder.path().join("log")).ok()?;
     let words = log.lines().find_map(|line| line.split_once(" install ").map(|(_, words)| words))?;

@@ -12,6 +12,7 @@ use harness::{
 use serde_json::{Value, json};
 
 use crate::{
+    documents::left_to,
     render::render,
     site::{NEWER, Site},
 };
@@ -131,6 +132,9 @@ async fn helm_3_takes_it_over_from_kubectl() {
 
 #[tokio::test]
 async fn helm_4_takes_it_over_from_kubectl() {
+    let shown = left_to("helm_4_takes_it_over_from_kubectl", "charts/cloudflare-mtls-operator/README.md");
+    let [(_, command)] = shown.try_into().unwrap();
+    assert!(command.starts_with("helm install ") && command.ends_with(" --take-ownership"), "{command}");
     taken_over(Version::Four, &["--force-conflicts"]).await;
 }
 

@@ -15,5 +15,6 @@ mod reference;
 mod render;
 mod site;
 mod values;
+mod versions;
 mod wait;
 mod workflows;

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use harness::{
-    helm::{Helm, Version, chart},
+    control_plane::OPERATOR,
+    helm::{self, Version, chart},
+    manifests::{self, walk},
     tools,
 };
 use serde_json::Value;
-
-/// The oldest Kubernetes that the chart takes: a Helm that is asked for no cluster believes in one of its own.
-pub(crate) const KUBERNETES: &str = "--kube-version=1.30.0";
 
 /// A file of `ci/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,10 +41,8 @@ impl Scenario {
 }
 
 /// The documents of a text of manifests.
-pub(crate) fn documents(manifests: &str) -> Vec<Value> {
-    let parts = manifests.split("\n---\n").map(|part| part.trim_start_matches("---\n"));
-    let parse = |part| serde_saphyr::from_str::<Value>(part).unwrap_or_else(|error| panic!("{error}\n{part}"));
-    parts.map(parse).filter(|document| !document.is_null()).collect()
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    manifests::documents(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 /// The document of this kind.
@@ -57,9 +54,7 @@ pub(crate) fn only<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
 
 /// What a Helm makes of the chart with these values, as a release of its usual name in its usual namespace.
 pub(crate) async fn render(version: Version, values: &[&str]) -> harness::Result<String> {
-    let (chart, name) = (chart(), "cloudflare-mtls-operator");
-    let fixed = ["template", name, &chart.to_string_lossy(), "--namespace", name, KUBERNETES];
-    Helm::offline(version).run(&[&fixed[..], values].concat()).await
+    helm::render(version, OPERATOR, values).await
 }
 
 #[tokio::test]
@@ -96,17 +91,6 @@ async fn nothing_that_is_rendered_is_empty() {
             });
             assert_eq!(empty, [""; 0], "{}: {}", scenario.name, document["kind"]);
         }
-    }
-}
-
-fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
-    visit(path, value);
-    match value {
-        Value::Object(map) => map.iter().for_each(|(key, child)| walk(child, &format!("{path}/{key}"), visit)),
-        Value::Array(list) => {
-            list.iter().enumerate().for_each(|(index, child)| walk(child, &format!("{path}/{index}"), visit));
-        }
-        _ => {}
     }
 }
 

@@ -9,11 +9,10 @@ use harness::{
     control_plane::{ControlPlane, OPERATOR},
     fixture::PATIENCE,
     helm::{Helm, Version, chart},
+    manifests::copy,
     operator::Operator,
 };
 use serde_json::{Value, json};
-
-use crate::values::copy;
 
 /// The release, and its namespace: the names that the documents use.
 pub(crate) const RELEASE: &str = OPERATOR;
@@ -135,7 +134,7 @@ pub(crate) async fn end(mut operator: Operator) {
 /// The chart as it could have been before: another version, and a CRD that lacks a field.
 fn former() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    copy(&chart(), folder.path());
+    copy(&chart(), folder.path()).unwrap();
     let edit = |file: &str, edit: &dyn Fn(String) -> String| {
         let path = folder.path().join(file);
         let text = std::fs::read_to_string(&path).unwrap();

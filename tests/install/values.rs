@@ -1,14 +1,18 @@
 //! The values: declared, used, checked and explained, and the chart as a part of another one.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use harness::{
     Result,
-    helm::{Helm, Version, chart},
+    helm::{Helm, KUBERNETES, Version, chart},
+    manifests::copy,
 };
 use serde_json::{Value, json};
 
-use crate::render::{KUBERNETES, documents, only, render, templates};
+use crate::{
+    documents::left_to,
+    render::{documents, only, render, templates},
+};
 
 fn values() -> Value {
     serde_saphyr::from_str(&std::fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
@@ -171,9 +175,10 @@ async fn a_wrong_value_is_refused_in_its_own_name() {
 
 #[tokio::test]
 async fn a_parent_chart_gives_it_values_and_a_condition() {
+    the_parent_chart_of_the_readme("a_parent_chart_gives_it_values_and_a_condition").await;
     let dir = tempfile::tempdir().unwrap();
     let parent = dir.path().join("platform");
-    copy(&chart(), &parent.join("charts/cloudflare-mtls-operator"));
+    copy(&chart(), &parent.join("charts/cloudflare-mtls-operator")).unwrap();
     let write = |file: &str, text: &str| std::fs::write(parent.join(file), text).unwrap();
     write(
         "Chart.yaml",
@@ -210,16 +215,22 @@ async fn a_parent_chart_gives_it_values_and_a_condition() {
     }
 }
 
-/// Copies a folder with everything in it.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
+/// As the chart's README shows it.
+async fn the_parent_chart_of_the_readme(test: &str) {
+    let shown = left_to(test, "charts/cloudflare-mtls-operator/README.md");
+    let [(_, dependencies), (_, values)] = shown.try_into().unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    copy(&chart(), &parent.path().join("charts/cloudflare-mtls-operator")).unwrap();
+    let head = "apiVersion: v2\nname: platform\nversion: 1.0.0\n";
+    for (file, text) in [("Chart.yaml", format!("{head}{dependencies}")), ("values.yaml", values)] {
+        assert!(text.contains(&format!("# {file}\n")), "{text}");
+        std::fs::write(parent.path().join(file), text).unwrap();
+    }
+    for version in Version::EVERY {
+        let template = ["template", "p", &parent.path().to_string_lossy(), KUBERNETES];
+        let rendered = documents(&Helm::offline(version).run(&template).await.unwrap());
+        assert_eq!(only(&rendered, "Deployment")["spec"]["replicas"], 2, "{version}");
+        let off = [&template[..], &["--set=cloudflare-mtls-operator.enabled=false"]].concat();
+        assert_eq!(Helm::offline(version).run(&off).await.unwrap().trim(), "", "{version}");
     }
 }

@@ -6,7 +6,8 @@ use harness::{
     account::until_allowed,
     cloudflare::Cloudflare,
     control_plane::{ControlPlane, OPERATOR, rights::Asked},
-    helm::{Helm, Version, chart},
+    helm::{Version, render},
+    manifests::documents,
     operator::{Builder, Operator},
     tools,
 };
@@ -31,8 +32,8 @@ pub(crate) struct Right {
 
 impl Release {
     fn of(manifests: String) -> Self {
-        let documents = serde_saphyr::from_multiple::<Option<Value>>(&manifests).unwrap();
-        Self { manifests, documents: documents.into_iter().flatten().collect() }
+        let documents = documents(&manifests).unwrap();
+        Self { manifests, documents }
     }
 
     /// The plain manifests of this repository.
@@ -42,9 +43,7 @@ impl Release {
 
     /// What Helm makes of the chart in the operator's namespace.
     pub(crate) async fn render(name: &str, values: &[&str]) -> Self {
-        let chart = chart();
-        let fixed = ["template", name, &chart.to_string_lossy(), "--namespace", OPERATOR];
-        Self::of(Helm::offline(Version::Four).run(&[&fixed[..], values].concat()).await.unwrap())
+        Self::of(render(Version::Four, name, values).await.unwrap())
     }
 
     pub(crate) fn documents(&self) -> &[Value] {

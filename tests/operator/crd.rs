@@ -8,6 +8,7 @@ use harness::{
     control_plane::ControlPlane,
     fixture::{PATIENCE, eventually},
     kubectl::Kubectl,
+    manifests::walk,
     tools,
 };
 use serde_json::{Value, json};
@@ -203,15 +204,4 @@ fn fields() -> Vec<Field> {
 
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect()
-}
-
-fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
-    visit(path, value);
-    match value {
-        Value::Object(map) => map.iter().for_each(|(key, child)| walk(child, &format!("{path}/{key}"), visit)),
-        Value::Array(list) => {
-            list.iter().enumerate().for_each(|(index, child)| walk(child, &format!("{path}/{index}"), visit));
-        }
-        _ => {}
-    }
 }

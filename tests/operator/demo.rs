@@ -39,6 +39,22 @@ fn assert_nothing_is_left(folder: &Path) {
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "files are left in {}", folder.display());
 }
 
+/// What `make` does is what is run here.
+#[test]
+fn what_the_readme_has_typed_is_made() {
+    let read = |name: &str| std::fs::read_to_string(tools::workspace().join(name)).unwrap();
+    let (readme, makefile) = (read("README.md"), read("Makefile"));
+    let mark = "<!-- run by: it_shows_the_main_job_and_leaves_nothing_behind -->\n```console\n";
+    let block = readme.split_once(mark).unwrap().1.split("```").next().unwrap();
+    let targets: Vec<&str> = block.lines().filter_map(|line| line.strip_prefix("$ make ")?.split(' ').next()).collect();
+    assert!(targets.contains(&"demo"), "{targets:?}");
+    for target in targets {
+        assert!(makefile.contains(&format!("\n{target}: ")), "there is no target {target}");
+    }
+    let program = "target/debug/cloudflare-mtls-operator";
+    assert!(makefile.contains(&format!("\n\t@target/debug/harness demo --operator {program} ")), "of `make demo`");
+}
+
 #[test]
 fn it_shows_the_main_job_and_leaves_nothing_behind() {
     let (folder, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

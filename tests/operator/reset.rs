@@ -30,11 +30,7 @@ pub(crate) fn resetting(world: &World, name: &str) -> Settings {
 
 impl World {
     pub(crate) async fn until_gone(&self, name: &str) {
-        let gone = async || match self.fixture.get(name).await.map_err(|error| error.to_string())? {
-            None => Ok(()),
-            Some(object) => Err(format!("{:#}", object["status"])),
-        };
-        harness::fixture::eventually(PATIENCE, format!("{name} is gone"), gone).await.unwrap();
+        self.fixture.until_gone(name).await.unwrap();
     }
 }
 

@@ -147,7 +147,7 @@ async fn promtool_finds_no_fault_in_the_metrics() {
     world.look("one").await;
     let metrics = world.operator.metrics_as_text().await.unwrap();
     assert!(metrics.contains("cfmtls_resource_condition{"), "{metrics}");
-    let mut promtool = std::process::Command::new("target/tools/promtool")
+    let mut promtool = std::process::Command::new(harness::tools::tool("promtool").unwrap())
         .args(["check", "metrics"])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())

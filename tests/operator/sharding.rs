@@ -88,14 +88,6 @@ impl Shards {
         };
         (0..2).filter(|index| wrote(&self.releases[*index])).collect()
     }
-
-    async fn until_gone(&self, name: &str) {
-        let gone = async || match self.fixture.get(name).await? {
-            None => Ok(()),
-            Some(object) => Err(harness::Error::new(format!("{object:#}"))),
-        };
-        harness::fixture::eventually(PATIENCE, "it is gone", gone).await.unwrap();
-    }
 }
 
 async fn start(control_plane: &ControlPlane, cloudflare: &Cloudflare, selector: Option<&str>) -> Shard {
@@ -185,7 +177,7 @@ async fn two_releases_serve_disjoint_objects_and_an_object_moves_with_its_label(
     assert_ne!(left["status"]["observedGeneration"], left["metadata"]["generation"]);
     assert_eq!(remote.get("mover.example.com"), Some((true, false)));
     shards.label("mover", json!({"team": "b"})).await;
-    shards.until_gone("mover").await;
+    shards.fixture.until_gone("mover").await.unwrap();
     assert_eq!(remote.get("mover.example.com"), None);
     assert_eq!(other_remote.get("stayer.example.com"), Some((true, false)));
 }
@@ -217,7 +209,7 @@ async fn an_object_that_two_releases_match_is_written_by_both_at_a_time_and_come
     assert_eq!(object["status"]["conditions"], version["status"]["conditions"], "neither contradicts the other");
     // Deleted, it goes, whoever comes first.
     shards.fixture.delete("both").await.unwrap();
-    shards.until_gone("both").await;
+    shards.fixture.until_gone("both").await.unwrap();
     assert_eq!(shards.remote.get("both.example.com"), None);
     assert_eq!(shards.writers("both", &began), [0, 1].into());
 }

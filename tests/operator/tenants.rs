@@ -87,9 +87,7 @@ impl Tenants {
         let name = stored["metadata"]["name"].as_str().unwrap();
         self.live(name, way.then).await?;
         let seen = match &way.says {
-            Says::Gone => {
-                eventually(PATIENCE, "gone", || self.until_gone(name)).await.map_err(|error| error.to_string())
-            }
+            Says::Gone => self.thief.until_gone(name).await.map_err(|error| error.to_string()),
             Says::Reason(reason, text) => {
                 let says = |object: &Value| {
                     condition(object, "Ready").is_some_and(|ready| {
@@ -127,13 +125,6 @@ impl Tenants {
             Some(Then::Delete) => self.thief.delete(name).await,
         };
         outcome.map_err(|error| error.to_string())
-    }
-
-    async fn until_gone(&self, name: &str) -> Result<(), String> {
-        match self.thief.get(name).await.map_err(|error| error.to_string())? {
-            None => Ok(()),
-            Some(object) => Err(format!("{:#}", object["status"])),
-        }
     }
 
     /// The operator's requests about Secrets, or whatever else has that word in its path.

@@ -172,6 +172,14 @@ impl Fixture {
         .await
     }
 
+    /// Waits until there is no `MtlsHostnameSettings` of this name any more.
+    ///
+    /// # Errors
+    /// When there still is one after [`PATIENCE`]; the message has the object.
+    pub async fn until_gone(&self, name: &str) -> Result<()> {
+        until_gone(name, async || self.get(name).await).await
+    }
+
     /// Secrets of this namespace.
     #[must_use]
     pub fn secrets(&self) -> Api<Secret> {
@@ -296,6 +304,18 @@ pub async fn eventually<T, S: Display>(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Waits until there is no such object any more, whichever way it is looked for.
+///
+/// # Errors
+/// When there still is one after [`PATIENCE`]; the message has the object.
+pub async fn until_gone(what: impl Display, mut get: impl AsyncFnMut() -> Result<Option<Value>>) -> Result<()> {
+    eventually(PATIENCE, format!("{what} is gone"), async || match get().await? {
+        None => Ok(()),
+        Some(object) => Err(Error::new(format!("{object:#}"))),
+    })
+    .await
 }
 
 fn text<'a>(manifest: &'a Value, pointer: &str) -> Result<&'a str> {

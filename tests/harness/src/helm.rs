@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::command;
+use crate::control_plane::OPERATOR;
 use crate::error::Result;
 use crate::tools;
 
@@ -41,6 +42,19 @@ impl Display for Version {
 #[must_use]
 pub fn chart() -> PathBuf {
     tools::workspace().join("charts/cloudflare-mtls-operator")
+}
+
+/// The oldest Kubernetes that the chart takes: a Helm that is asked for no cluster believes in one of its own.
+pub const KUBERNETES: &str = "--kube-version=1.30.0";
+
+/// What a Helm makes of the chart with these values, as a release of this name in the operator's usual namespace.
+///
+/// # Errors
+/// When Helm refuses them.
+pub async fn render(version: Version, name: &str, values: &[&str]) -> Result<String> {
+    let chart = chart();
+    let fixed = ["template", name, &chart.to_string_lossy(), "--namespace", OPERATOR, KUBERNETES];
+    Helm::offline(version).run(&[&fixed[..], values].concat()).await
 }
 
 /// Helm with one identity, or with none for what needs no cluster.

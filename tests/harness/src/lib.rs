@@ -14,6 +14,7 @@ pub mod guard;
 pub mod helm;
 pub mod hosts;
 pub mod kubectl;
+pub mod manifests;
 pub mod operator;
 pub mod prometheus;
 pub mod shell;

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! <!-- not run here: why -->          what this machine lacks, or what is no whole manifest
-//! <!-- run by: test -->               a test that runs the same, by the name of its function
+//! <!-- run by: test -->               a test that runs the same, by the name of its function; its file names the document,
+//!                                     whose commands it reads (`left_to`), or the file in deploy/ that has the manifest
 //! <!-- as in: deploy/a.yaml b.yaml -->  what stands in these files, which other tests use
 //! <!-- in a new cluster -->            commands that do not go on from those before, as where another way to install begins
 //! <!-- values of the chart -->        YAML for `helm --values`, rendered with the chart
@@ -15,7 +16,10 @@ mod node;
 mod notes;
 mod session;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use futures::{StreamExt as _, stream};
 use harness::{
@@ -39,7 +43,7 @@ fn is_run(block: &Block) -> bool {
 
 #[test]
 fn every_block_says_what_it_is_and_every_mark_says_why() {
-    let (functions, pages) = (functions(), Page::all().unwrap());
+    let (sources, pages) = (sources(), Page::all().unwrap());
     assert!(pages.iter().any(|page| page.name == "README.md") && pages.len() > 5);
     for page in pages {
         for block in &page.blocks {
@@ -54,7 +58,7 @@ fn every_block_says_what_it_is_and_every_mark_says_why() {
                     panic!("{place}: {comment}: this marks nothing; see tests/install/documents/mod.rs")
                 }
                 Mark::NotHere(why) => assert!(why.split_whitespace().count() > 2, "{place}: a reason takes a sentence"),
-                Mark::RunBy(test) => assert!(functions.contains(test), "{place}: there is no test {test}"),
+                Mark::RunBy(test) => assert_concerned(test, &page, block, &sources),
                 Mark::Values => assert_eq!(language, "yaml", "{place}"),
                 Mark::AsIn(files) => assert_same(block, files, &place),
                 Mark::RunAfresh => assert!(is_run(block), "{place}"),
@@ -86,12 +90,16 @@ fn every_test_that_a_document_names_exists() {
     assert!(named > 100, "{named}");
 }
 
-/// The commands of a document that are left to this test, in their order, each with where it stands.
+/// What a document leaves to this test, in its order, each with where it stands: commands one by one, other blocks whole.
 pub(crate) fn left_to(test: &str, document: &str) -> Vec<(String, String)> {
     let page = Page::all().unwrap().into_iter().find(|page| page.name == document).unwrap();
     let mark = Mark::RunBy(test.to_owned());
     let mut found = Vec::new();
     for block in page.blocks.iter().filter(|block| block.mark == mark) {
+        if !COMMANDS.contains(&block.language.as_str()) {
+            found.push((block.place(&page), block.text.clone()));
+            continue;
+        }
         let commands = session::commands(block).unwrap_or_else(|error| panic!("{}: {error}", block.place(&page)));
         found.extend(commands.into_iter().map(|command| (block.place(&page), command.text)));
     }
@@ -170,21 +178,58 @@ async fn the_values_in_the_documents_are_values_of_the_chart() {
     }
 }
 
+/// That the file of a test has to do with a block: it names the document, to read the commands there, or a file in `deploy`
+/// that has the manifest.
+fn assert_concerned(test: &str, page: &Page, block: &Block, sources: &[String]) {
+    let place = block.place(page);
+    let start = format!("fn {test}(");
+    let source = sources.iter().find(|source| source.contains(&start));
+    let source = source.unwrap_or_else(|| panic!("{place}: there is no test {test}"));
+    let document = page.name.strip_prefix("docs/").unwrap_or(&page.name);
+    let deployed = |path: &Path| source.contains(path.file_name().unwrap().to_str().unwrap()) && has(path, &block.text);
+    let manifest = || block.language == "yaml" && files("deploy").iter().any(|path| deployed(path));
+    assert!(
+        source.contains(document) || manifest(),
+        "{place}: {test} stands in a file that mentions neither {document} nor a file in deploy that has this"
+    );
+}
+
 /// The names of all functions that are tests, or parts of one.
 fn functions() -> BTreeSet<String> {
-    fn search(folder: &Path, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                search(&entry, found);
-            } else if entry.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&entry).unwrap();
-                let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
-                found.extend(names.map(str::to_owned));
+    let sources = sources();
+    let names = |text: &String| {
+        text.split("fn ")
+            .skip(1)
+            .filter_map(|rest| rest.split(['(', '<']).next())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    sources.iter().flat_map(names).collect()
+}
+
+fn has(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|file| file.contains(text.trim_end()))
+}
+
+/// All Rust of the tests and of the program, file by file.
+fn sources() -> Vec<String> {
+    let paths = ["tests", "src"].into_iter().flat_map(files);
+    let rust = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    rust.map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+/// All files below a folder of this repository.
+fn files(folder: &str) -> Vec<PathBuf> {
+    fn search(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_type().unwrap().is_dir() {
+                search(&entry.path(), found);
+            } else {
+                found.push(entry.path());
             }
         }
     }
-    let mut found = BTreeSet::new();
-    search(&tools::workspace().join("tests"), &mut found);
-    search(&tools::workspace().join("src"), &mut found);
+    let mut found = Vec::new();
+    search(&tools::workspace().join(folder), &mut found);
     found
 }
