@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lifecycle::Served,
-    render::documents,
+    render::{documents, only},
     site::{Site, end},
 };
 
@@ -45,6 +45,15 @@ fn they_are_what_the_chart_renders() {
     for word in ["Helm", "helm"] {
         assert!(!file.contains(word), "{word}: only Helm has a use for it");
     }
+}
+
+/// All objects go with the CRD, so that neither Flux nor Argo CD is to take it away with the rest.
+#[test]
+fn their_crd_is_one_that_gitops_leaves_alone() {
+    let documents = documents(&install_file());
+    let annotations = &only(&documents, "CustomResourceDefinition")["metadata"]["annotations"];
+    assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+    assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
 }
 
 /// Everything that they install, with its version in the API server's store.
