@@ -1,10 +1,13 @@
 # syntax=docker/dockerfile:1
 
-# The operator's image, for everyone with BuildKit. `make image` builds the same one without a daemon, from the same scripts.
+# The operator's image, for everyone with BuildKit: the same files as in that of `make image`, from the same scripts. This
+# repository's CI builds that one, and not this.
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
 #     --build-arg CREATED="$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd)" \
 #     --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" .
 
+# By their tags, since nothing here fetches the base images and could learn their digests. What they leave in the image is one static
+# program and texts; for a build that has to be the same each time there is `make image`.
 ARG RUST_VERSION=1.95.0
 ARG GO_VERSION=1.26.8
 
@@ -39,6 +42,9 @@ ARG CREATED
 LABEL org.opencontainers.image.title="cloudflare-mtls-operator" \
       org.opencontainers.image.description="Kubernetes operator for Cloudflare Access mTLS hostname settings" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/cloudflare-mtls-operator/cloudflare-mtls-operator" \
+      org.opencontainers.image.url="https://github.com/cloudflare-mtls-operator/cloudflare-mtls-operator" \
+      org.opencontainers.image.documentation="https://github.com/cloudflare-mtls-operator/cloudflare-mtls-operator/tree/$REVISION/docs" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.created="$CREATED"

@@ -45,15 +45,21 @@ func build(a About) error {
 	})
 }
 
+// Where the code is; the documents name it too.
+const home = "https://github.com/cloudflare-mtls-operator/cloudflare-mtls-operator"
+
 // What the image says about itself, by the names of the OCI image specification.
 func labels(a About) map[string]string {
 	return map[string]string{
-		"org.opencontainers.image.title":       program,
-		"org.opencontainers.image.description": "Kubernetes operator for Cloudflare Access mTLS hostname settings",
-		"org.opencontainers.image.licenses":    "Apache-2.0",
-		"org.opencontainers.image.version":     a.version,
-		"org.opencontainers.image.revision":    a.revision,
-		"org.opencontainers.image.created":     created(a).Format(time.RFC3339),
+		"org.opencontainers.image.title":         program,
+		"org.opencontainers.image.description":   "Kubernetes operator for Cloudflare Access mTLS hostname settings",
+		"org.opencontainers.image.licenses":      "Apache-2.0",
+		"org.opencontainers.image.source":        home,
+		"org.opencontainers.image.url":           home,
+		"org.opencontainers.image.documentation": home + "/tree/" + a.revision + "/docs",
+		"org.opencontainers.image.version":       a.version,
+		"org.opencontainers.image.revision":      a.revision,
+		"org.opencontainers.image.created":       created(a).Format(time.RFC3339),
 	}
 }
 

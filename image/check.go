@@ -138,6 +138,11 @@ func checkImage(img v1.Image, files map[string]Extracted, a About) (faults Fault
 	if got, want := fmt.Sprintf("%+v", config.Config), fmt.Sprintf("%+v", want); got != want {
 		faults.add("its configuration is\n  %s, not\n  %s", got, want)
 	}
+	for _, key := range []string{"source", "url", "documentation"} {
+		if where := config.Config.Labels["org.opencontainers.image."+key]; !strings.HasPrefix(where, home) {
+			faults.add("its label for its %s is %q, not below %s", key, where, home)
+		}
+	}
 	if !config.Created.Equal(created(a)) {
 		faults.add("it was created %v, not %v", config.Created, created(a))
 	}

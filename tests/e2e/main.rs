@@ -11,6 +11,7 @@ mod edits;
 mod installed;
 mod namespaced;
 mod node;
+mod packages;
 mod replaced;
 mod replicas;
 mod stage;

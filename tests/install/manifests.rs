@@ -1,6 +1,7 @@
 //! The plain manifests: the chart's, taken by kubectl in every way that the documents name, and gone again.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lifecycle::Served,
-    render::{documents, only},
+    render::{documents, only, render},
     site::{Site, end},
 };
 
@@ -45,6 +46,37 @@ fn they_are_what_the_chart_renders() {
     for word in ["Helm", "helm"] {
         assert!(!file.contains(word), "{word}: only Helm has a use for it");
     }
+}
+
+/// The roles that an administrator applies beside a release for some namespaces are those of the chart.
+#[tokio::test]
+async fn the_roles_for_an_administrator_say_what_the_chart_says() {
+    let file = documents(&std::fs::read_to_string(path("deploy/roles.yaml")).unwrap());
+    let [view, edit, install] = &file[..] else { panic!("{file:?}") };
+    let chart = documents(&render(Version::Four, &[]).await.unwrap());
+    for (ours, suffix) in [(view, "-view"), (edit, "-edit")] {
+        let named = |document: &&Value| document["metadata"]["name"] == format!("{OPERATOR}{suffix}");
+        let theirs = chart.iter().find(named).unwrap();
+        assert_eq!(ours["rules"], theirs["rules"], "{suffix}");
+        for (label, value) in ours["metadata"]["labels"].as_object().unwrap() {
+            assert_eq!(&theirs["metadata"]["labels"][label], value, "{suffix}: {label}");
+        }
+    }
+    // Every right of a Role of such a release is one that whoever creates it needs, whatever Leases it names.
+    let rights = |rules: &Value| -> BTreeSet<String> {
+        let words = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+        let rules = rules.as_array().unwrap().iter();
+        rules
+            .flat_map(|rule| {
+                let right = |verb: &String| format!("{verb} {} of {}", rule["resources"], rule["apiGroups"]);
+                words(&rule["verbs"]).iter().map(right).collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let namespaced = documents(&render(Version::Four, &["--set=watchNamespaces={team-a}"]).await.unwrap());
+    let roles = namespaced.iter().filter(|document| document["kind"] == "Role");
+    let needed: BTreeSet<String> = roles.flat_map(|role| rights(&role["rules"])).collect();
+    assert_eq!(rights(&install["rules"]), needed);
 }
 
 /// All objects go with the CRD, so that neither Flux nor Argo CD is to take it away with the rest.

@@ -11,7 +11,10 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::render::{KUBERNETES, documents, only, render};
+use crate::{
+    documents::left_to,
+    render::{KUBERNETES, documents, only, render},
+};
 
 /// Where the runbooks will be found.
 const RUNBOOKS: &str =
@@ -174,13 +177,26 @@ async fn what_is_scraped_is_what_the_alerts_expect() {
     }
 }
 
-/// What needs a pod, which there is none of without a node, or somebody else's CRDs.
-const NOT_HERE: &[&str] = &["kubectl logs ", "kubectl run ", "kubectl get --raw ", "kubectl get servicemonitor,"];
+/// A cluster with the plain manifests, and the definitions of the Prometheus operator.
+async fn installed() -> ControlPlane {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let kinds = tools::tool("monitoring-crds.yaml").unwrap();
+    control_plane.apply(&std::fs::read_to_string(kinds).unwrap()).await.unwrap();
+    control_plane.install().await.unwrap();
+    control_plane
+}
+
+async fn type_in(control_plane: &ControlPlane, command: &str) -> std::process::Output {
+    let path = format!("{}:{}", tools::folder().display(), std::env::var("PATH").unwrap());
+    let mut bash = tokio::process::Command::new("bash");
+    bash.args(["-o", "pipefail", "-c", command]).env("PATH", path).env("KUBECONFIG", control_plane.kubeconfig());
+    bash.env("KUBERC", "off").output().await.unwrap()
+}
 
 #[tokio::test]
 async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
-    let control_plane = ControlPlane::shared().await.unwrap();
-    let fixture = Fixture::new(control_plane).await.unwrap();
+    let control_plane = installed().await;
+    let fixture = Fixture::new(&control_plane).await.unwrap();
     fixture.apply(&fixture.settings("one").hostname("one.example.com", true).build()).await.unwrap();
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
@@ -189,32 +205,53 @@ async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
         "spec": {"holderIdentity": "one"},
     });
     control_plane.apply(&lease.to_string()).await.unwrap();
-    let page = read("docs/runbooks.md");
-    let commands = page.lines().filter_map(|line| line.trim_start().strip_prefix("$ ")).map(|command| {
-        // Not the explanation beside it.
-        command.split("  #").next().unwrap().trim_end()
-    });
-    let path = format!("{}:{}", tools::folder().display(), std::env::var("PATH").unwrap());
-    let mut run = 0;
-    for command in commands.filter(|command| !NOT_HERE.iter().any(|start| command.starts_with(start))) {
+    // Without a node there are no pods whose logs could be read, so that what is typed would be wrong unnoticed.
+    let manifests = documents(&read("deploy/install.yaml"));
+    let labels = &only(&manifests, "Deployment")["spec"]["template"]["metadata"]["labels"];
+    let commands = left_to("the_commands_of_the_runbooks_can_be_typed_as_they_are", "docs/runbooks.md");
+    assert!(commands.len() >= 20, "only {} commands", commands.len());
+    for (place, command) in commands {
+        if command.starts_with("kubectl logs ") {
+            let mut words = command.split_whitespace().skip_while(|word| *word != "-l").skip(1);
+            let (label, value) = words.next().and_then(|label| label.split_once('=')).unwrap();
+            assert_eq!(labels[label], value, "{place}");
+            assert!(command.contains(" --tail=-1"), "{place}: with -l, kubectl shows the last ten lines only");
+        }
         let typed = command
             .replace("NAMESPACE", fixture.namespace())
             .replace("HOSTNAME", "one.example.com")
             .replace("NAME", "one")
             .replace("TOKEN", "a-token-of-nobody");
-        let output = tokio::process::Command::new("bash")
-            .args(["-o", "pipefail", "-c", &typed])
-            .env("PATH", &path)
-            .env("KUBECONFIG", control_plane.kubeconfig())
-            .output()
-            .await
-            .unwrap();
+        let output = type_in(&control_plane, &typed).await;
         let said = String::from_utf8_lossy(&output.stderr);
         let said: Vec<_> = said.lines().filter(|line| !line.starts_with("No resources found")).collect();
         // 1 is what grep says when nothing is wrong.
         let searched = command.contains("| grep") && output.status.code() == Some(1);
-        assert!(said.is_empty() && (output.status.success() || searched), "{typed}: {} {said:?}", output.status);
-        run += 1;
+        let succeeded = said.is_empty() && (output.status.success() || searched);
+        assert!(succeeded, "{place}: {typed}: {} {said:?}", output.status);
     }
-    assert!(run >= 15, "only {run} commands");
+}
+
+/// The namespace of the plain manifests takes only what is *restricted*.
+#[tokio::test]
+async fn the_pod_that_looks_for_cloudflare_is_one_that_the_namespace_takes() {
+    let test = "the_pod_that_looks_for_cloudflare_is_one_that_the_namespace_takes";
+    let [(place, command)] = left_to(test, "docs/runbooks.md").try_into().unwrap();
+    assert!(command.contains(" --rm -i ") && command.contains(" --overrides="), "{place}: {command}");
+    let control_plane = installed().await;
+    // The pod of a namespace has this account, which its controller would make.
+    let account = json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "cloudflare-mtls-operator"},
+    });
+    control_plane.apply(&account.to_string()).await.unwrap();
+    // kubectl attaches itself to no pod that is only tried.
+    let tried = command.replace(" --rm -i ", " --dry-run=server ");
+    let output = type_in(&control_plane, &tried).await;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && !said.contains("Warning"), "{place}: {tried}: {said}");
+    let output = type_in(&control_plane, &tried.replace(" --overrides=", " --annotations=a=")).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("violates PodSecurity"), "{place}: {said}");
 }

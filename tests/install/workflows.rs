@@ -1,8 +1,9 @@
 //! The workflows of GitHub run what `.ci/run` runs, with the compiler of the image, and nobody else's code that can change.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use harness::tools;
+use serde_json::Value;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(tools::workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -26,9 +27,52 @@ fn the_workflow_runs_everything_that_has_to_pass() {
     let run = targets(&read(".github/workflows/ci.yaml"));
     let missing: Vec<_> = wanted.difference(&run).collect();
     assert!(missing.is_empty(), "not in the workflow: {missing:?}");
+}
+
+#[test]
+fn the_workflows_make_what_there_is() {
     let makefiles = ["Makefile", "image/image.mk", "tests/conformance/conformance.mk"].map(read).concat();
-    for target in &run {
-        assert!(makefiles.contains(&format!("\n{target}:")), "there is no target {target}");
+    for (file, fewest) in [("ci", 9), ("release", 3)] {
+        let made = targets(&read(&format!(".github/workflows/{file}.yaml")));
+        assert!(made.len() >= fewest, "{file}: {made:?}");
+        for target in &made {
+            assert!(makefiles.contains(&format!("\n{target}:")), "{file}: there is no target {target}");
+        }
+    }
+}
+
+/// A step's script, as `bash -e -o pipefail`, with a Helm that ends and prints like this in the place of the real one.
+fn push_the_chart(printed: &str, status: u8) -> (bool, String) {
+    let workflow: Value = serde_saphyr::from_str(&read(".github/workflows/release.yaml")).unwrap();
+    assert_eq!(workflow["defaults"]["run"]["shell"], "bash", "without it GitHub sets no pipefail");
+    let steps = workflow["jobs"]["publish"]["steps"].as_array().unwrap();
+    let script = steps.iter().find(|step| step["id"] == "chart").unwrap()["run"].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // Written by a process of its own: what this one writes, its other threads' children may still hold open.
+    let helm = format!(
+        "mkdir -p target/tools target/chart && cd target/tools && cat >helm4 <<'END' && chmod +x helm4\n\
+         #!/bin/sh\necho '{printed}'\nexit {status}\nEND\n"
+    );
+    assert!(Command::new("bash").args(["-c", &helm]).current_dir(folder.path()).status().unwrap().success());
+    let outputs = folder.path().join("outputs");
+    let ended = Command::new("bash")
+        .args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script])
+        .current_dir(folder.path())
+        .envs([("VERSION", "0.1.0"), ("CHARTS", "registry.example.com/charts")])
+        .env("GITHUB_OUTPUT", &outputs)
+        .output()
+        .unwrap();
+    (ended.status.success(), std::fs::read_to_string(outputs).unwrap_or_default())
+}
+
+/// What is signed is what was pushed: without a digest the tag would be.
+#[test]
+fn a_chart_that_was_not_pushed_is_not_signed() {
+    let digest = "sha256:6b1f";
+    let pushed = (true, format!("digest={digest}\n"));
+    assert_eq!(push_the_chart(&format!("Pushed: a\nDigest: {digest}"), 0), pushed);
+    for (printed, status) in [(format!("Digest: {digest}"), 1), ("Pushed: a".to_owned(), 0)] {
+        assert_eq!(push_the_chart(&printed, status), (false, String::new()), "{printed}");
     }
 }
 

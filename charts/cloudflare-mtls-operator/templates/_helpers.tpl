@@ -21,9 +21,10 @@
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
+{{/* Quoted, as every name is: what looks like a number is one to YAML, and no label. */}}
 {{- define "cloudflare-mtls-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "cloudflare-mtls-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "cloudflare-mtls-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "cloudflare-mtls-operator.labels" -}}
@@ -37,9 +38,9 @@ The metadata of an object: a dict with root, name, and where wanted labels, anno
 (true for what has no namespace).
 */}}
 {{- define "cloudflare-mtls-operator.metadata" -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 {{- if not .cluster }}
-namespace: {{ default (include "cloudflare-mtls-operator.namespace" .root) .namespace }}
+namespace: {{ default (include "cloudflare-mtls-operator.namespace" .root) .namespace | quote }}
 {{- end }}
 labels:
   {{- $labels := include "cloudflare-mtls-operator.labels" .root | fromYaml }}
@@ -126,6 +127,18 @@ annotations:
 {{- end }}
 {{- if or (lt $retry 1) (gt (mul $retry 2) (int64 $deadline)) }}
 {{- fail "leaderElection.retryPeriod has to be from 1s to half of leaderElection.renewDeadline" }}
+{{- end }}
+{{- if and .Values.podDisruptionBudget.enabled (gt (int .Values.replicaCount) 0) }}
+{{- $least := toString .Values.podDisruptionBudget.minAvailable }}
+{{- $most := toString .Values.podDisruptionBudget.maxUnavailable }}
+{{- /* The API server rounds parts of a pod up. */}}
+{{- $stay := hasSuffix "%" $least | ternary (div (add 99 (mul (trimSuffix "%" $least | int) .Values.replicaCount)) 100) (int $least) }}
+{{- if and (ne $least "") (ge (int $stay) (int .Values.replicaCount)) }}
+{{- fail (printf "podDisruptionBudget.minAvailable: %s of %d replicas lets no node be drained; lower it, or raise replicaCount" $least (int .Values.replicaCount)) }}
+{{- end }}
+{{- if and (eq $least "") (has $most (list "0" "0%")) }}
+{{- fail (printf "podDisruptionBudget.maxUnavailable: %s lets no node be drained" $most) }}
+{{- end }}
 {{- end }}
 {{- if and .Values.caBundle.configMap .Values.caBundle.secret }}
 {{- fail "caBundle.configMap and caBundle.secret: choose one of them" }}

@@ -12,6 +12,7 @@
 //! ```
 
 mod node;
+mod notes;
 mod session;
 
 use std::{collections::BTreeSet, path::Path};
@@ -83,6 +84,18 @@ fn every_test_that_a_document_names_exists() {
         }
     }
     assert!(named > 100, "{named}");
+}
+
+/// The commands of a document that are left to this test, in their order, each with where it stands.
+pub(crate) fn left_to(test: &str, document: &str) -> Vec<(String, String)> {
+    let page = Page::all().unwrap().into_iter().find(|page| page.name == document).unwrap();
+    let mark = Mark::RunBy(test.to_owned());
+    let mut found = Vec::new();
+    for block in page.blocks.iter().filter(|block| block.mark == mark) {
+        let commands = session::commands(block).unwrap_or_else(|error| panic!("{}: {error}", block.place(&page)));
+        found.extend(commands.into_iter().map(|command| (block.place(&page), command.text)));
+    }
+    found
 }
 
 /// Manifests are compared by what they say, since a document leaves comments out; all else to the letter.

@@ -1,7 +1,11 @@
 //! In the place of a node: whatever Deployment of the operator somebody installs, its program runs with the arguments and
-//! the rights that were installed, and the Deployment says that it is available.
+//! the rights that were installed, and the Deployment says that it is available. An image that nobody can pull never is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use harness::{
     cloudflare::Cloudflare,
@@ -22,6 +26,7 @@ type Running = BTreeMap<String, (Option<i64>, Operator)>;
 pub(super) async fn run(
     control_plane: &ControlPlane,
     cloudflare: &Cloudflare,
+    published: &AtomicBool,
     mut stop: oneshot::Receiver<()>,
 ) -> harness::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(control_plane.client().await?, OPERATOR);
@@ -43,7 +48,9 @@ pub(super) async fn run(
             if let Some((_, former)) = former {
                 end(former).await?;
             }
-            if deployment.spec.replicas == Some(0) {
+            if !published.load(Ordering::Relaxed) && is_of_the_project(&deployment) {
+                // A node would try in vain to pull it: nobody is told that it is available.
+            } else if deployment.spec.replicas == Some(0) {
                 available(&deployments, &name, &deployment).await?;
             } else if let Some(operator) = start(control_plane, cloudflare, &deployment).await? {
                 available(&deployments, &name, &deployment).await?;
@@ -56,6 +63,13 @@ pub(super) async fn run(
         end(operator).await?;
     }
     Ok(())
+}
+
+/// Whether the image is the one that is not published yet.
+fn is_of_the_project(deployment: &Deployment) -> bool {
+    let containers = deployment.spec.template.spec.as_ref().map(|pod| &pod.containers);
+    let image = containers.and_then(|containers| containers.first()?.image.as_deref());
+    image.is_some_and(|image| image.starts_with("ghcr.io/cloudflare-mtls-operator/"))
 }
 
 async fn start(

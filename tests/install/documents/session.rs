@@ -3,7 +3,10 @@
 use std::{
     os::unix::fs::symlink,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,7 +24,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use super::{is_run, node};
 
 /// The zone and the account that documents take for an example.
-const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+pub(super) const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
 const ACCOUNT: &str = "699d98642c564d2e855e9661899b7252";
 /// What readers have in `CLOUDFLARE_API_TOKEN`.
 const TOKEN: &str = "cfut_Zt4Lb9Xe2Vq7Mw5Kd1Rs8Hy3Gj6Nf";
@@ -31,6 +34,8 @@ struct Session {
     cloudflare: Arc<Cloudflare>,
     folder: tempfile::TempDir,
     used: bool,
+    /// Whether the document is about the day when chart and image are published, which they are not yet.
+    published: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
     node: JoinHandle<harness::Result<()>>,
 }
@@ -69,12 +74,13 @@ impl Session {
         cloudflare.token(TOKEN).named("token").may_write_everything();
         canary::watch_for(TOKEN);
         let (stop, stopped) = oneshot::channel();
+        let published = Arc::<AtomicBool>::default();
         let node = tokio::spawn({
-            let (control_plane, cloudflare) = (control_plane.clone(), cloudflare.clone());
-            async move { node::run(&control_plane, &cloudflare, stopped).await }
+            let (control_plane, cloudflare, published) = (control_plane.clone(), cloudflare.clone(), published.clone());
+            async move { node::run(&control_plane, &cloudflare, &published, stopped).await }
         });
         let folder = checkout()?;
-        Ok(Self { control_plane, cloudflare, folder, used: false, stop, node })
+        Ok(Self { control_plane, cloudflare, folder, used: false, published, stop, node })
     }
 
     /// Ends what was installed; the rest ends by being dropped.
@@ -114,11 +120,17 @@ impl Session {
 
     /// Whether the command succeeded, and all that it printed. What is to be published is in the checkout until it is.
     async fn type_in(&self, command: &str) -> harness::Result<(bool, String)> {
-        let command = command.replace("oci://ghcr.io/cloudflare-mtls-operator/charts/", "charts/");
+        let address = "oci://ghcr.io/cloudflare-mtls-operator/charts/";
+        if command.contains(address) {
+            self.published.store(true, Ordering::Relaxed);
+        }
+        let command = command.replace(address, "charts/");
         let home = self.folder.path();
         let shell = Shell::new(self.control_plane.kubeconfig()).home(home).within(home.join("checkout"));
         let shell = shell.programs(home.join("bin")).variable("CLOUDFLARE_API_TOKEN", TOKEN);
-        let typed = shell.variable("CLOUDFLARE_API", self.cloudflare.url()).try_type(&command).await?;
+        let shell =
+            shell.variable("CLOUDFLARE_API", self.cloudflare.url()).variable("REGISTRY", "registry.example.com");
+        let typed = shell.try_type(&command).await?;
         Ok((typed.succeeded(), typed.printed()))
     }
 }
@@ -143,8 +155,8 @@ fn checkout() -> harness::Result<tempfile::TempDir> {
 }
 
 /// A command and the lines that stand below it.
-struct Said {
-    text: String,
+pub(super) struct Said {
+    pub(super) text: String,
     expected: Vec<String>,
 }
 
@@ -165,7 +177,7 @@ impl Said {
     }
 }
 
-fn commands(block: &Block) -> Result<Vec<Said>, String> {
+pub(super) fn commands(block: &Block) -> Result<Vec<Said>, String> {
     if block.language != "console" {
         return Ok(vec![Said { text: block.text.clone(), expected: Vec::new() }]);
     }

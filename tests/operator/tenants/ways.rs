@@ -110,7 +110,7 @@ fn set(manifest: &mut Value, pointer: &str, value: Value) {
 pub(crate) fn ways() -> Vec<Way> {
     [
         names::names(),
-        names::look_alikes(),
+        names::similar_letters(),
         names::keys(),
         names::shapes(),
         objects::fields(),

@@ -59,7 +59,7 @@ pub(super) fn names() -> Vec<Way> {
     ]
 }
 
-pub(super) fn look_alikes() -> Vec<Way> {
+pub(super) fn similar_letters() -> Vec<Way> {
     vec![
         name("a division slash", "..\u{2215}V\u{2215}secrets\u{2215}cloudflare"),
         name("full-width dots and slashes", "\u{ff0e}\u{ff0e}\u{ff0f}V\u{ff0f}secrets\u{ff0f}cloudflare"),

@@ -1,0 +1,68 @@
+//! What Helm says after an install is a document too: its commands are typed, with the reader's zone and token in their places.
+
+use harness::{
+    documents::{Block, Mark, Page},
+    helm::{Helm, Version, chart},
+};
+
+use super::session::{self, ZONE};
+
+const OPERATOR: &str = "cloudflare-mtls-operator";
+
+/// What Helm prints after an install with these values.
+async fn notes(values: &[&str]) -> String {
+    let chart = chart();
+    let fixed = ["install", OPERATOR, &chart.to_string_lossy(), "--namespace", OPERATOR, "--dry-run=client"];
+    let said = Helm::offline(Version::Four).run(&[&fixed[..], values].concat()).await.unwrap();
+    said.split_once("\nNOTES:\n").unwrap_or_else(|| panic!("{said}")).1.to_owned()
+}
+
+/// The indented parts of a text, each a block of commands.
+fn blocks(notes: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut inside = false;
+    for (number, line) in notes.lines().enumerate() {
+        let Some(command) = line.strip_prefix("  ") else {
+            inside = false;
+            continue;
+        };
+        if !std::mem::replace(&mut inside, true) {
+            blocks.push(Block { line: number + 1, language: "bash".to_owned(), text: String::new(), mark: Mark::Run });
+        }
+        blocks.last_mut().unwrap().text.extend([command, "\n"]);
+    }
+    blocks
+}
+
+async fn obeyed(values: &[&str], before: &str) {
+    let notes = notes(values).await;
+    let notes = notes.replace("YOUR_TOKEN", "\"$CLOUDFLARE_API_TOKEN\"").replace(&"0".repeat(32), ZONE);
+    let install = format!(
+        "{before}\nhelm install {OPERATOR} charts/{OPERATOR} --namespace {OPERATOR} --create-namespace \\\n    \
+         --set image.registry=\"$REGISTRY\" {}",
+        values.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(" ")
+    );
+    let first = Block { line: 0, language: "bash".to_owned(), text: install, mark: Mark::Run };
+    let blocks: Vec<Block> = std::iter::once(first).chain(blocks(&notes)).collect();
+    assert!(blocks.len() >= 6, "{notes}");
+    let page = Page { name: format!("NOTES.txt with {values:?}"), blocks, spans: Vec::new() };
+    session::read(&page).await.unwrap_or_else(|error| panic!("{error}\n{notes}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_helm_says_leads_to_an_object_that_is_ready() {
+    obeyed(&[], "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_helm_says_names_the_labels_that_the_selector_asks_for() {
+    let prepare = "kubectl apply --server-side -k crds/; kubectl create namespace team-a";
+    let values = ["--set", "watchNamespaces={team-a}", "--set-string", "selector=team=a\\,tier==1"];
+    obeyed(&values, prepare).await;
+}
+
+#[tokio::test]
+async fn what_helm_says_leaves_labels_to_the_reader_where_a_selector_is_not_simple() {
+    let notes = notes(&["--set-string", "selector=team in (a\\, b)\\,!legacy"]).await;
+    assert!(notes.contains("labels: {}    # put in what meets the selector team in (a, b),!legacy\n"), "{notes}");
+}
