@@ -10,8 +10,8 @@ fn asked(programs: &[&str]) -> Option<Vec<String>> {
                 printf '#!/bin/sh\\necho 0\\n' >id\n\
                 printf '#!/bin/sh\\necho \"$@\" >>\"${0%%/*}/log\"\\n' >apt-get\n\
                 chmod +x *\n";
-    let made = Command::new("bash").args(["-ec", make, "make"]).args(programs).current_dir(folder.path()).status();
-    assert!(made.unwrap().success());
+    let written = Command::new("bash").args(["-ec", make, "make"]).args(programs).current_dir(folder.path()).status();
+    assert!(written.unwrap().success());
     let script = harness::tools::workspace().join("tests/e2e/install");
     let ended = Command::new("/bin/bash").arg(script).env_clear().env("PATH", folder.path()).status();
     assert!(ended.unwrap().success());

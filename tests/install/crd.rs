@@ -93,16 +93,35 @@ async fn taken_over(version: Version, more: &[&str]) {
     // The other way: without `keep` the CRD goes, and takes every object along.
     site.install_current(&["--set", "crds.keep=false"]).await;
     site.helm("uninstall", &[]).await;
+    until_gone(&site).await;
+    site.install_current(&[]).await;
+    site.until_served().await;
+    eventually(PATIENCE, "the kind is served again", async || fixture.get("there").await).await.unwrap();
+    assert_eq!(fixture.get("there").await.unwrap(), None);
+}
+
+async fn until_gone(site: &Site) {
     eventually(PATIENCE, "the CRD is gone", async || {
         let found = site.control_plane.kubectl(&["get", "crd", "--ignore-not-found", CRD_NAME]).await;
         if found.as_ref().is_ok_and(String::is_empty) { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await
     .unwrap();
-    site.install_current(&[]).await;
-    site.until_served().await;
-    eventually(PATIENCE, "the kind is served again", async || fixture.get("there").await).await.unwrap();
-    assert_eq!(fixture.get("there").await.unwrap(), None);
+}
+
+/// What the values warn of: an upgrade that leaves the CRD out removes one that is not kept, with every object.
+#[tokio::test]
+async fn an_upgrade_without_it_removes_what_is_not_kept() {
+    for (version, without) in
+        [(Version::Three, "--set=crds.install=false"), (Version::Four, "--set=watchNamespaces={team-a}")]
+    {
+        let site = Site::new(version).await;
+        site.install_current(&["--set=crds.keep=false"]).await;
+        site.until_served().await;
+        object(&site, "Retain").await;
+        site.upgrade(&["--set=crds.keep=false", without]).await;
+        until_gone(&site).await;
+    }
 }
 
 #[tokio::test]

@@ -149,6 +149,10 @@ async fn each_scenario(version: Version) {
     // The Prometheus operator's own definitions, which refuse what it would not understand.
     let kinds = tools::tool("monitoring-crds.yaml").unwrap();
     site.control_plane.apply(&std::fs::read_to_string(kinds).unwrap()).await.unwrap();
+    let class = json!({
+        "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "platform"}, "value": 1000,
+    });
+    site.control_plane.apply(&class.to_string()).await.unwrap();
     for namespace in [RELEASE, "monitoring"] {
         site.control_plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
     }
@@ -196,4 +200,32 @@ async fn an_operator_whose_rights_go_before_it_does_ends_without_harm() {
     assert_eq!((kept.hostname(), resetting.hostname()), (Some((true, false)), Some((true, false))));
     let puts = site.cloudflare.ledger().since(mark).filtered(|exchange| exchange.method == "PUT");
     assert!(puts.is_empty(), "{puts}");
+}
+
+/// The way back from `kubectl scale`, as the document about upgrades has it, and what an upgrade in between does.
+#[tokio::test]
+async fn what_kubectl_scaled_to_nothing_comes_back_by_being_scaled_or_upgraded() {
+    for version in Version::EVERY {
+        let site = Site::new(version).await;
+        let scale = async |replicas: &str| {
+            let scale = ["scale", "deployment", RELEASE, "--namespace", RELEASE, "--replicas", replicas];
+            site.control_plane.kubectl(&scale).await.unwrap();
+        };
+        let replicas = async || site.deployment().await["spec"]["replicas"].clone();
+        site.install_current(&[]).await;
+        scale("0").await;
+        assert_eq!(replicas().await, 0, "{version}");
+        scale("1").await;
+        site.upgrade(&["--set=log.format=text"]).await;
+        assert_eq!(replicas().await, 1, "{version}");
+        // Unasked, and with no word of a conflict.
+        scale("0").await;
+        site.upgrade(&["--set=log.format=json"]).await;
+        assert_eq!(replicas().await, 1, "{version}");
+        // With Helm's own means.
+        for count in [2, 0, 1] {
+            site.upgrade(&[&format!("--set=replicaCount={count}")]).await;
+            assert_eq!(replicas().await, count, "{version}");
+        }
+    }
 }

@@ -1,9 +1,7 @@
 //! What Helm says after an install is a document too: its commands are typed, with the reader's zone and token in their places.
 
-use harness::{
-    documents::{Block, Mark, Page},
-    helm::{Helm, Version, chart},
-};
+use harness::documents::{Block, Mark, Page};
+use harness::helm::{Helm, Version, chart};
 
 use super::session::{self, ZONE};
 

@@ -124,13 +124,12 @@ impl Session {
         if command.contains(address) {
             self.published.store(true, Ordering::Relaxed);
         }
-        let command = command.replace(address, "charts/");
         let home = self.folder.path();
         let shell = Shell::new(self.control_plane.kubeconfig()).home(home).within(home.join("checkout"));
         let shell = shell.programs(home.join("bin")).variable("CLOUDFLARE_API_TOKEN", TOKEN);
         let shell =
             shell.variable("CLOUDFLARE_API", self.cloudflare.url()).variable("REGISTRY", "registry.example.com");
-        let typed = shell.try_type(&command).await?;
+        let typed = shell.try_type(&command.replace(address, "charts/")).await?;
         Ok((typed.succeeded(), typed.printed()))
     }
 }
