@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lifecycle::Served,
-    render::{documents, render},
+    render::{documents, only, render},
     site::{Site, end},
 };
 
@@ -77,6 +77,15 @@ async fn the_roles_for_an_administrator_say_what_the_chart_says() {
     let roles = namespaced.iter().filter(|document| document["kind"] == "Role");
     let needed: BTreeSet<String> = roles.flat_map(|role| rights(&role["rules"])).collect();
     assert_eq!(rights(&install["rules"]), needed);
+}
+
+/// All objects go with the CRD, so that neither Flux nor Argo CD is to take it away with the rest.
+#[test]
+fn their_crd_is_one_that_gitops_leaves_alone() {
+    let documents = documents(&install_file());
+    let annotations = &only(&documents, "CustomResourceDefinition")["metadata"]["annotations"];
+    assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+    assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
 }
 
 /// Everything that they install, with its version in the API server's store.
