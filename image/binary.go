@@ -13,8 +13,12 @@ import (
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
 func checkBinary(content []byte, platform string, a About) (faults Faults) {
-	if len(content) > mostBinary {
-		faults.add("the program has %d bytes, more than %d", len(content), mostBinary)
+	most := mostBinary
+	if bytes.Contains(content, []byte("GNU C Library")) {
+		most = mostWithGlibc
+	}
+	if len(content) > most {
+		faults.add("the program has %d bytes, more than %d", len(content), most)
 	}
 	program, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 const (
 	mostBinary     = 9_000_000
+	mostWithGlibc  = 10_500_000 // which only stands in for musl where that is not to be had
 	mostCompressed = 5_000_000
 	fewestRoots    = 100
 )
