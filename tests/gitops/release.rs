@@ -1,4 +1,4 @@
-//! What the guide for Flux promises of the chart.
+//! What the guide for Flux, docs/gitops-flux.md, promises of the chart.
 
 use harness::{
     control_plane::OPERATOR,
