@@ -71,7 +71,7 @@ async fn an_operator_runs_under_its_own_identity_until_it_is_told_to_stop() -> R
     assert_eq!(
         logs,
         format!(
-            "arguments: run --cloudflare-api-url=http://127.0.0.1:1 --http-bind={port} --leader-elect=false \
+            "arguments: run --http-bind={port} --leader-elect=false --cloudflare-api-url=http://127.0.0.1:1 \
              --watch-namespace=team-a --selector=a=b\nenvironment: hello/\n"
         )
     );
