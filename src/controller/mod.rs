@@ -16,7 +16,7 @@ mod write;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    future::ready,
+    future::{pending, ready},
     sync::Arc,
 };
 
@@ -167,5 +167,19 @@ fn serve(
         .graceful_shutdown_on(drained.clone().cancelled_owned())
         .run(reconcile::reconcile, |object, error, _| reconcile::error_policy(&object, error), context.clone())
         .for_each(|_| ready(()));
+    let (drained, listed) = (drained.clone(), store.clone());
+    // kube's controller begins, and therefore ends, with the first list. As long as there is none, nothing is under way.
+    let never_begun = async move {
+        drained.cancelled().await;
+        if listed.wait_until_ready().now_or_never().is_some() {
+            pending::<()>().await;
+        }
+    };
+    let serving = async move {
+        tokio::select! {
+            () = serving => {}
+            () = never_begun => {}
+        }
+    };
     Ok((serving, store))
 }

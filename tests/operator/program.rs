@@ -213,7 +213,7 @@ async fn without_a_cluster_it_says_so_and_keeps_trying() {
     });
     std::fs::write(&kubeconfig, config.to_string()).unwrap();
     let control_plane = ControlPlane::shared().await.unwrap();
-    let operator = Operator::builder(PROGRAM, control_plane)
+    let mut operator = Operator::builder(PROGRAM, control_plane)
         .env("KUBECONFIG", kubeconfig.display().to_string())
         .spawn()
         .await
@@ -225,6 +225,9 @@ async fn without_a_cluster_it_says_so_and_keeps_trying() {
     };
     eventually(PATIENCE, "it keeps trying", tried_again).await.unwrap();
     assert_eq!(operator.get("/readyz").await.unwrap().0, 503);
+    // Nothing was asked of anybody: there is no outcome to wait for, as long as the grace is.
+    operator.signal("TERM").unwrap();
+    assert_eq!(operator.wait_exit(Duration::from_secs(30)).await.unwrap(), 0, "{}", operator.logs().unwrap());
 }
 
 async fn until_logged(operator: &Operator, line: &str) {
