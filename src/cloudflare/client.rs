@@ -162,17 +162,23 @@ impl Client {
         let mut headers = HeaderMap::new();
         credential.authenticate(&mut headers);
         let mut request = self.http.request(method.clone(), url).headers(headers);
-        if let Some((body, until)) = body {
-            request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
-            request = request.timeout(until.saturating_duration_since(Instant::now()).min(REQUEST_DEADLINE));
-        }
-        let no_answer = |error: &reqwest::Error| Failure {
+        let failed = |unclear, detail| Failure {
             refusal: Refusal { reason: Reason::ConnectionFailed, code: None, wait: None },
-            unclear: writes && !error.is_connect(),
-            detail: Some(describe(error)),
+            unclear,
+            detail: Some(detail),
             response: empty_response(&method),
             left: None,
         };
+        if let Some((body, until)) = body {
+            let left = until.saturating_duration_since(Instant::now());
+            // reqwest looks at the clock only when it has sent all that it can send at once.
+            if left.is_zero() {
+                return Err(failed(false, "no time was left to send it".to_owned()));
+            }
+            request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
+            request = request.timeout(left.min(REQUEST_DEADLINE));
+        }
+        let no_answer = |error: &reqwest::Error| failed(writes && !error.is_connect(), describe(error));
         let mut answer = request.send().await.map_err(|error| no_answer(&error))?;
         let status = answer.status().as_u16();
         let mut bytes = Vec::new();

@@ -97,7 +97,6 @@ async fn a_secret_made_by_hand_is_taken_rotated_and_outlives_what_needs_it() {
     let by: Vec<_> = since.all().iter().map(|exchange| exchange.credential.clone().unwrap()).collect();
     assert_eq!(by.last().map(String::as_str), Some("second"), "{since}");
     place.token.revoke();
-    place.until_reason("partners", "True", "InSync").await;
 
     place.type_in(&uninstall).await;
     assert_eq!(place.remote.get("partners.example.com"), None);

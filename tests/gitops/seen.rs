@@ -14,13 +14,15 @@ pub(crate) async fn get(control_plane: &ControlPlane, namespace: &str, name: &st
     (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
 }
 
-/// Waits until an `MtlsHostnameSettings` in `team-a` is ready, or says why it is not.
+/// Waits until an `MtlsHostnameSettings` in `team-a` is ready as it is now, or says why it is not.
 pub(crate) async fn until_reason(control_plane: &ControlPlane, name: &str, status: &str, reason: &str) -> Value {
     let object = format!("mhs/{name}");
     eventually(PATIENCE, format!("{name}: Ready={status} {reason}"), async || {
         let object = get(control_plane, "team-a", &object).await.ok_or("not there")?;
-        let ready = condition(&object, "Ready");
-        let said = ready.is_some_and(|ready| ready["status"] == status && ready["reason"] == reason);
+        let generation = &object["metadata"]["generation"];
+        let said = condition(&object, "Ready").is_some_and(|ready| {
+            ready["status"] == status && ready["reason"] == reason && ready["observedGeneration"] == *generation
+        });
         if said { Ok(object) } else { Err(format!("{:#}", object["status"])) }
     })
     .await

@@ -72,7 +72,8 @@ impl Release {
         arguments.filter_map(Value::as_str).find_map(|it| it.strip_prefix(flag)?.strip_prefix('=')).unwrap()
     }
 
-    /// Applies it, and waits until its operator may list the objects of these namespaces; of all of them when none is named.
+    /// Applies it, and waits until its operator may use its Lease, and list the objects of these namespaces; of all of them
+    /// when none is named.
     pub(crate) async fn install(&self, control_plane: &ControlPlane, namespaces: &[&str]) {
         control_plane.apply(&self.manifests).await.unwrap();
         let client = control_plane.client().await.unwrap();
@@ -83,6 +84,9 @@ impl Release {
             });
             until_allowed(&client, self.account(), &list).await.unwrap();
         }
+        let lease =
+            json!({"group": "coordination.k8s.io", "resource": "leases", "verb": "create", "namespace": OPERATOR});
+        until_allowed(&client, self.account(), &lease).await.unwrap();
     }
 
     /// An operator as the Deployment describes it, which logs all that it can.
@@ -103,7 +107,7 @@ impl Release {
             let to = &binding["roleRef"];
             let role = self.of_kind(to["kind"].as_str().unwrap()).find(|role| role["metadata"]["name"] == to["name"]);
             for rule in role.unwrap()["rules"].as_array().unwrap() {
-                rights.extend(expanded(&to["name"], rule));
+                rights.extend(expanded(&format!("{}/{}", text(&to["kind"]), text(&to["name"])), rule));
             }
         }
         rights
@@ -115,8 +119,12 @@ fn texts(object: &Value, field: &str) -> Vec<String> {
     values.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
 }
 
-fn expanded(name: &Value, rule: &Value) -> Vec<Right> {
-    let of = name.as_str().unwrap();
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// What a rule of a role, `KIND/NAME`, grants.
+fn expanded(of: &str, rule: &Value) -> Vec<Right> {
     let names: Vec<_> = texts(rule, "resourceNames").into_iter().map(Some).collect();
     let names = if names.is_empty() { vec![None] } else { names };
     let mut rights = Vec::new();

@@ -103,6 +103,7 @@ async fn a_write_whose_time_is_over_is_not_sent() {
     let remote = remote().await;
     let over = remote.client.put(&remote.scope, &token(), &one_entry(), Instant::now()).await.unwrap_err();
     assert_eq!(over.refusal.reason, Reason::ConnectionFailed);
+    assert!(!over.unclear && over.detail.as_deref() == Some("no time was left to send it"), "{over:?}");
     assert!(remote.cloudflare.ledger().is_empty(), "{}", remote.cloudflare.ledger());
 }
 

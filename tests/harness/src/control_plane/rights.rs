@@ -26,10 +26,8 @@ pub const OWN: &str = "an account of its own";
 pub struct Asked {
     /// The operator's account, or [`OWN`].
     pub account: String,
-    /// Whether the operator watches all namespaces.
-    pub everywhere: bool,
-    /// The role that allowed it, or nothing when none did. A role that is named after an operator's own account has the
-    /// name that the chart gives it by default.
+    /// The role that allowed it, as in `ClusterRole/NAME`, or nothing when none did. A role that is named after an operator's
+    /// own account has the name that the chart gives it by default.
     pub role: Option<String>,
     /// The verb, as RBAC knows it.
     pub verb: String,
@@ -37,10 +35,8 @@ pub struct Asked {
     pub group: String,
     /// The resource with its subresource, as in `mtlshostnamesettings/status`, or the path of what is no resource.
     pub resource: String,
-    /// The name of a Lease that exists, since those are granted by name.
+    /// The name that the chart gives the Lease by default, where it was about one that exists: those are granted by name.
     pub lease: Option<String>,
-    /// Whether it was about all namespaces at once.
-    pub cluster_scoped: bool,
 }
 
 /// The file of this control plane, locked for as long as it runs.
@@ -57,12 +53,11 @@ impl Record {
         Ok(Self(Some(file)))
     }
 
-    /// Writes down what the audit log says in the end; without what was refused, where that says nothing.
-    pub(super) fn end(self, audit_log: &Path, are_refusals_meant: bool) -> Result<()> {
+    /// Writes down what the audit log says in the end.
+    pub(super) fn end(self, audit_log: &Path) -> Result<()> {
         let Some(mut file) = self.0 else { return Ok(()) };
         // A control plane that has failed to start has no log.
-        let mut asked = if audit_log.exists() { asked(File::open(audit_log)?)? } else { BTreeSet::new() };
-        asked.retain(|asked| asked.role.is_some() || are_refusals_meant);
+        let asked = if audit_log.exists() { asked(File::open(audit_log)?)? } else { BTreeSet::new() };
         file.write_all(&serde_json::to_vec(&asked)?)?;
         Ok(())
     }
@@ -108,15 +103,11 @@ struct Entry {
 #[derive(Deserialize)]
 struct User {
     username: String,
-    #[serde(default)]
-    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ObjectRef {
-    namespace: String,
-    name: String,
     api_group: String,
     resource: String,
     subresource: String,
@@ -124,7 +115,7 @@ struct ObjectRef {
 
 fn asked(log: File) -> Result<BTreeSet<Asked>> {
     let accounts = format!("system:serviceaccount:{OPERATOR}:");
-    let mut by_operator: BTreeMap<String, BTreeSet<Asked>> = BTreeMap::new();
+    let mut asked = BTreeSet::new();
     for line in BufReader::new(log).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
         if !line.contains(&accounts) {
@@ -134,19 +125,21 @@ fn asked(log: File) -> Result<BTreeSet<Asked>> {
         let Ok(entry) = serde_json::from_str::<Entry>(&line) else { continue };
         let Some(account) = entry.user.username.strip_prefix(&accounts) else { continue };
         // The operator sends no such header; kubectl with its token does.
-        if !entry.user_agent.is_empty() {
-            continue;
+        if entry.user_agent.is_empty() {
+            asked.insert(entry.asked(account)?);
         }
-        // Every operator has a token of its own, and tokens have an id.
-        let token = entry.user.extra.get("authentication.kubernetes.io/credential-id");
-        let token = token.and_then(|ids| ids.first()).cloned().unwrap_or_default();
-        by_operator.entry(token).or_default().insert(entry.asked(account)?);
     }
-    let all = by_operator.into_values().flat_map(|mut asked| {
-        let everywhere = asked.iter().any(|asked| asked.verb == "list" && asked.cluster_scoped);
-        std::mem::take(&mut asked).into_iter().map(move |asked| Asked { everywhere, ..asked })
-    });
-    Ok(all.collect())
+    // What the same account was let do at another time was refused before the API server knew its rules, or after they went.
+    let allowed: BTreeSet<_> = asked.iter().filter(|asked| asked.role.is_some()).map(Asked::what).collect();
+    asked.retain(|asked| asked.role.is_some() || !allowed.contains(&asked.what()));
+    Ok(asked)
+}
+
+impl Asked {
+    /// Who asked for what, whether it was allowed or not.
+    fn what(&self) -> [String; 4] {
+        [&self.account, &self.verb, &self.group, &self.resource].map(String::clone)
+    }
 }
 
 impl Entry {
@@ -156,9 +149,11 @@ impl Entry {
             Some("allow") => {
                 // RBAC: allowed by RoleBinding "NAME/NAMESPACE" of Role "NAME" to ServiceAccount "NAME/NAMESPACE"
                 let reason = say("reason").unwrap_or_default();
-                let role = reason.split_once(" of ").and_then(|(_, role)| role.split('"').nth(1));
-                let role = role.ok_or_else(|| Error::new(format!("no role in {reason:?}")))?;
-                Some(role.replacen(account, OPERATOR, 1))
+                let role = reason.split_once(" of ").and_then(|(_, role)| role.split_once(" \""));
+                let role = role.and_then(|(kind, rest)| Some((kind, rest.split_once('"')?.0)));
+                let (kind, name) = role.ok_or_else(|| Error::new(format!("no role in {reason:?}")))?;
+                let own = name.strip_prefix(account).map(|suffix| format!("{OPERATOR}{suffix}"));
+                Some(format!("{kind}/{}", own.as_deref().unwrap_or(name)))
             }
             _ => None,
         };
@@ -169,13 +164,11 @@ impl Entry {
         let is_own = account.starts_with(account::PREFIX);
         Ok(Asked {
             account: if is_own { OWN } else { account }.to_owned(),
-            everywhere: false,
             role,
             verb: self.verb.clone(),
             group: about.api_group.clone(),
             resource: resource.trim_end_matches('/').to_owned(),
-            lease: is_named.then(|| about.name.replacen(account, OPERATOR, 1)),
-            cluster_scoped: about.namespace.is_empty(),
+            lease: is_named.then(|| OPERATOR.to_owned()),
         })
     }
 }
@@ -184,9 +177,15 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn entry(user: &str, token: &str, rest: &str) -> String {
+    fn entry(account: &str, what: &str, role: Option<&str>) -> String {
+        let decision = match role {
+            Some(role) => format!(
+                r#"decision":"allow","authorization.k8s.io/reason":"RBAC: allowed by RoleBinding \"b/n\" of {role} to ServiceAccount \"one/n\"""#
+            ),
+            None => r#"decision":"forbid""#.to_owned(),
+        };
         format!(
-            r#"{{"user":{{"username":"{user}","extra":{{"authentication.kubernetes.io/credential-id":["{token}"]}}}},{rest}}}"#
+            r#"{{"user":{{"username":"system:serviceaccount:{account}"}},"requestURI":"/x",{what},"annotations":{{"authorization.k8s.io/{decision}}}}}"#
         )
     }
 
@@ -202,44 +201,38 @@ mod tests {
         panic!("{error}")
     }
 
+    fn about(role: Option<&str>, verb: &str, group: &str, resource: &str) -> Asked {
+        Asked {
+            account: "one".to_owned(),
+            role: role.map(str::to_owned),
+            verb: verb.to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            lease: (resource == "leases").then(|| OPERATOR.to_owned()),
+        }
+    }
+
     #[test]
     fn a_log_is_reduced_to_what_operators_asked_for_and_by_which_role_they_were_let() {
-        let (one, two) = ("system:serviceaccount:cloudflare-mtls-operator:one", "system:serviceaccount:default:two");
-        let list = r#""verb":"list","requestURI":"/x","objectRef":{"resource":"secrets"},"annotations":{"authorization.k8s.io/decision":"forbid"}"#;
-        let lease = concat!(
-            r#""verb":"get","requestURI":"/x","objectRef":{"resource":"leases","apiGroup":"g","namespace":"n","name":"one"},"#,
-            r#""annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":"#,
-            r#""RBAC: allowed by RoleBinding \"b/n\" of Role \"one-lease\" to ServiceAccount \"one/n\""}"#
-        );
+        let one = "cloudflare-mtls-operator:one";
+        let list = r#""verb":"list","objectRef":{"resource":"secrets"}"#;
+        let get = r#""verb":"get","objectRef":{"resource":"secrets"}"#;
+        let lease = r#""verb":"get","objectRef":{"resource":"leases","apiGroup":"g","name":"of its own"}"#;
         let asked = log(&[
-            entry(one, "a", list),
-            entry(one, "b", lease),
-            entry(one, "b", lease),
-            entry(one, "b", &format!(r#"{list},"userAgent":"kubectl/v1""#)),
-            entry(two, "c", list),
+            entry(one, list, None),
+            entry(one, lease, Some(r#"Role \"one-lease\""#)),
+            entry(one, lease, Some(r#"Role \"one-lease\""#)),
+            // Before the rules were known, or when they were gone.
+            entry(one, lease, None),
+            entry(one, get, Some(r#"ClusterRole \"someone\""#)),
+            entry(one, &format!(r#"{get},"userAgent":"kubectl/v1""#), Some(r#"ClusterRole \"kubectl\""#)),
+            entry("default:two", list, None),
             r#"{"user":{"username":"system:serviceaccount:cloudflare-mtls-operator:one"#.to_owned(),
         ]);
         let expected = [
-            Asked {
-                account: "one".to_owned(),
-                everywhere: false,
-                role: Some("cloudflare-mtls-operator-lease".to_owned()),
-                verb: "get".to_owned(),
-                group: "g".to_owned(),
-                resource: "leases".to_owned(),
-                lease: Some(OPERATOR.to_owned()),
-                cluster_scoped: false,
-            },
-            Asked {
-                account: "one".to_owned(),
-                everywhere: true,
-                role: None,
-                verb: "list".to_owned(),
-                group: String::new(),
-                resource: "secrets".to_owned(),
-                lease: None,
-                cluster_scoped: true,
-            },
+            about(None, "list", "", "secrets"),
+            about(Some("Role/cloudflare-mtls-operator-lease"), "get", "g", "leases"),
+            about(Some("ClusterRole/someone"), "get", "", "secrets"),
         ];
         assert_eq!(asked, BTreeSet::from(expected));
     }

@@ -54,8 +54,7 @@ pub async fn run(args: Args) -> Result<()> {
         outcome = serve(dir.path(), &args) => outcome,
         outcome = ended => outcome,
     };
-    // An API server that has come back serves before it knows its own rules, and refuses everything for a moment.
-    let recorded = record.end(&dir.path().join(super::AUDIT_LOG), !args.restart);
+    let recorded = record.end(&dir.path().join(super::AUDIT_LOG));
     dir.close()?;
     outcome.and(recorded)
 }
