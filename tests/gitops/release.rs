@@ -102,7 +102,8 @@ async fn a_release_that_is_removed_leaves_the_crd_and_the_namespace() {
     cluster.type_in(fleet.folder(), wait).await;
     assert_eq!(cluster.get("default", &role).await, None, "{}", helm_controller.output().unwrap());
     assert_eq!(cluster.get(OPERATOR, &format!("deployment/{OPERATOR}")).await, None);
-    assert!(cluster.get("default", &format!("namespace/{OPERATOR}")).await.is_some());
+    let kept = cluster.get("default", &format!("namespace/{OPERATOR}")).await.unwrap();
+    assert_eq!(kept["metadata"]["deletionTimestamp"], Value::Null, "it may take Helm's record before Helm reads that");
     assert!(cluster.get("default", CRD).await.is_some(), "it would take all objects with it");
     // Its rights are gone before it.
     let mut operator = cluster.operator.take().unwrap();
