@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::cloudflare::{Effect, Fault};
+use harness::{
+    cloudflare::{Effect, Fault},
+    documents::Page,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -90,6 +93,12 @@ async fn reads_well(stage: &Stage, pod: &str) {
     has(&described, &["Reason: InSync", "Summary: 1/1", "Hostname: admin.example.com"]);
     let list = node.show(&format!("get mhs -n {}", stage.fixture.namespace())).await;
     has(&list, &["admin True InSync 1/1"]);
+
+    let test = "a_pod_of_the_chart_is_ready_under_restricted_pod_security_and_serves_objects";
+    for command in Page::read("docs/runbooks.md").unwrap().commands(test) {
+        let arguments = command.strip_prefix("kubectl ").unwrap().replace('\'', "");
+        has(&node.show(&arguments).await, &["healthz check passed"]);
+    }
 
     let log = node.show(&format!("logs deploy/{NAME} -n {NAME}")).await;
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();

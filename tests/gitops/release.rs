@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     cluster::{Cluster, PATIENCE},
     flux::{CRD, FLEET, SETTINGS, fleet, installed},
+    guide::commands,
 };
 
 const RELEASE: &str = "helmrelease/cloudflare-mtls-operator";
@@ -75,6 +76,41 @@ async fn a_release_of_the_chart_is_waited_for_before_the_objects_come() {
         if replicas == 2 { Ok(()) } else { Err(format!("{replicas} replicas\n{}", helm_controller.output().unwrap())) }
     };
     eventually(PATIENCE, "put back", back).await.unwrap();
+}
+
+/// Only Helm's own record of it says what belongs to a release.
+#[tokio::test]
+#[ignore = "needs Flux: make gitops"]
+async fn a_release_that_is_removed_leaves_the_crd_and_the_namespace() {
+    let mut cluster = Cluster::new().await;
+    let fleet = fleet();
+    fleet.add("cloudflare-mtls-operator", CHART);
+    cluster.bootstrap(&fleet).await;
+    cluster.apply("deploy/flux/operator-helm.yaml").await;
+    let helm_controller = release(&cluster).await;
+    cluster.until_deployed().await;
+    cluster.run_operator().await;
+    until_released(&cluster, &helm_controller).await;
+    cluster.until_ready(OPERATOR, "True", "ReconciliationSucceeded").await;
+    let role = format!("clusterrole/{OPERATOR}");
+    assert!(cluster.get("default", &role).await.is_some());
+
+    cluster.kubectl(&["delete", "kustomization", OPERATOR, "-n", "flux-system"]).await;
+    let [removal] =
+        commands("gitops-flux.md", "a_release_that_is_removed_leaves_the_crd_and_the_namespace").try_into().unwrap();
+    let [wait, namespace] = removal.lines().collect::<Vec<_>>().try_into().unwrap();
+    cluster.type_in(fleet.folder(), wait).await;
+    assert_eq!(cluster.get("default", &role).await, None, "{}", helm_controller.output().unwrap());
+    assert_eq!(cluster.get(OPERATOR, &format!("deployment/{OPERATOR}")).await, None);
+    let kept = cluster.get("default", &format!("namespace/{OPERATOR}")).await.unwrap();
+    assert_eq!(kept["metadata"]["deletionTimestamp"], Value::Null, "it may take Helm's record before Helm reads that");
+    assert!(cluster.get("default", CRD).await.is_some(), "it would take all objects with it");
+    // Its rights are gone before it.
+    let mut operator = cluster.operator.take().unwrap();
+    operator.signal("TERM").unwrap();
+    operator.wait_exit(PATIENCE).await.unwrap();
+    cluster.type_in(fleet.folder(), namespace).await;
+    cluster.until_gone("default", &format!("namespace/{OPERATOR}")).await;
 }
 
 /// The Kustomization remembers what it applied, and prunes what it does not find any more.

@@ -188,8 +188,77 @@ async fn installed() -> ControlPlane {
 async fn type_in(control_plane: &ControlPlane, command: &str) -> std::process::Output {
     let path = format!("{}:{}", tools::folder().display(), std::env::var("PATH").unwrap());
     let mut bash = tokio::process::Command::new("bash");
-    bash.args(["-o", "pipefail", "-c", command]).env("PATH", path).env("KUBECONFIG", control_plane.kubeconfig());
+    // What a command reads that asks for a token.
+    let command = format!("{{ {command}\n}} <<<a-token-of-nobody");
+    bash.args(["-o", "pipefail", "-c", &command]).env("PATH", path).env("KUBECONFIG", control_plane.kubeconfig());
     bash.env("KUBERC", "off").output().await.unwrap()
+}
+
+/// The placeholders of the page, and what they stand for; what is part of another comes after it.
+fn places(fixture: &Fixture) -> [(&str, &str); 6] {
+    [
+        ("NAMESPACE", fixture.namespace()),
+        ("HOSTNAME", "one.example.com"),
+        ("NAME", "one"),
+        ("ZONE", fixture.zone_id()),
+        ("SECRET", "cloudflare"),
+        ("KEY", "token"),
+    ]
+}
+
+/// Everything at once that a command of the page asks an object for, from what the operator has written into others.
+fn status() -> Value {
+    let of = |case: &str| {
+        let folder = "deploy/argocd/resource_customizations/cloudflare-mtls.dev/MtlsHostnameSettings/testdata";
+        parsed(&format!("{folder}/{case}.yaml"))["status"].clone()
+    };
+    let mut status = of("unexpected-remote-change");
+    status["lastResponse"] = of("authentication-failed")["lastResponse"].clone();
+    let hostnames = ["hostname-conflict", "foreign-writer"].map(|case| of(case)["hostnames"][0].clone());
+    status["hostnames"] = json!(hostnames);
+    status["hostnames"][0]["hostname"] = json!("one.example.com");
+    status
+}
+
+/// What the greps of a command look for.
+fn searched(command: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for search in command.split("| grep ").skip(1) {
+        for (number, part) in search.split('\'').enumerate() {
+            if number % 2 == 1 {
+                words.extend(part.split('|'));
+            } else {
+                let arguments = part.split('|').next().unwrap().split_whitespace();
+                words.extend(arguments.filter(|word| !word.starts_with('-')));
+            }
+        }
+    }
+    words
+}
+
+#[test]
+fn what_is_searched_is_what_greps_are_given() {
+    assert_eq!(searched("a -o 'b' | grep -e C -e 'd e' | tail"), ["C", "d e"]);
+    assert_eq!(searched("a | grep -E 'B|C'"), ["B", "C"]);
+    assert_eq!(searched("a -e b"), [""; 0]);
+}
+
+/// All that the program can print is somewhere in its source.
+fn source() -> String {
+    let mut folders = vec![tools::workspace().join("src")];
+    let mut lines = String::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            code.for_each(|line| lines.extend([line, "\n"]));
+        }
+    }
+    lines
 }
 
 #[tokio::test]
@@ -197,6 +266,9 @@ async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
     let control_plane = installed().await;
     let fixture = Fixture::new(&control_plane).await.unwrap();
     fixture.apply(&fixture.settings("one").hostname("one.example.com", true).build()).await.unwrap();
+    let status = json!({"status": status()}).to_string();
+    let patch = ["patch", "-n", fixture.namespace(), "mhs/one", "--subresource=status", "--type=merge", "-p", &status];
+    control_plane.kubectl(&patch).await.unwrap();
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -207,6 +279,7 @@ async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
     // Without a node there are no pods whose logs could be read, so that what is typed would be wrong unnoticed.
     let manifests = documents(&read("deploy/install.yaml"));
     let labels = &only(&manifests, "Deployment")["spec"]["template"]["metadata"]["labels"];
+    let (places, source) = (places(&fixture), source());
     let commands = left_to("the_commands_of_the_runbooks_can_be_typed_as_they_are", "docs/runbooks.md");
     assert!(commands.len() >= 20, "only {} commands", commands.len());
     for (place, command) in commands {
@@ -216,11 +289,11 @@ async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
             assert_eq!(labels[label], value, "{place}");
             assert!(command.contains(" --tail=-1"), "{place}: with -l, kubectl shows the last ten lines only");
         }
-        let typed = command
-            .replace("NAMESPACE", fixture.namespace())
-            .replace("HOSTNAME", "one.example.com")
-            .replace("NAME", "one")
-            .replace("TOKEN", "a-token-of-nobody");
+        for word in searched(&command) {
+            let known = places.iter().any(|(name, _)| *name == word) || source.contains(word);
+            assert!(known, "{place}: {word:?} is nothing that the operator says");
+        }
+        let typed = places.iter().fold(command.clone(), |typed, (name, value)| typed.replace(name, value));
         let output = type_in(&control_plane, &typed).await;
         let said = String::from_utf8_lossy(&output.stderr);
         let said: Vec<_> = said.lines().filter(|line| !line.starts_with("No resources found")).collect();
@@ -228,6 +301,11 @@ async fn the_commands_of_the_runbooks_can_be_typed_as_they_are() {
         let searched = command.contains("| grep") && output.status.code() == Some(1);
         let succeeded = said.is_empty() && (output.status.success() || searched);
         assert!(succeeded, "{place}: {typed}: {} {said:?}", output.status);
+        // A path with a mistake in it is no error: its line is empty.
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let lines = if command.contains("{end}") { shown.trim_end() } else { &shown };
+        let empty = command.contains("jsonpath=") && lines.split('\n').any(str::is_empty);
+        assert!(!empty, "{place}: {typed}: it shows nothing where something is: {shown:?}");
     }
 }
 

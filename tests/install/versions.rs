@@ -36,6 +36,25 @@ fn pinned(folder: &str, module: &str) -> String {
     version.unwrap_or_else(|| panic!("{file} has no {module}")).to_owned()
 }
 
+/// The version that a `go.mod` asks for, as numbers.
+fn asked_for(module: &str) -> Option<Vec<u32>> {
+    let version = module.lines().find_map(|line| line.strip_prefix("go "))?;
+    version.trim().split('.').map(|number| number.parse().ok()).collect()
+}
+
+/// The lowest version of Go that builds everything, and the file that asks for it.
+pub(crate) fn go() -> (String, String) {
+    let tools = std::fs::read_dir(tools::workspace().join("tests/tools")).unwrap();
+    let tools = tools.map(|entry| format!("tests/tools/{}/go.mod", entry.unwrap().file_name().to_string_lossy()));
+    let files = tools.chain(["image/go.mod".to_owned(), "tests/conformance/go/go.mod".to_owned()]);
+    let asking = files.filter_map(|file| {
+        let text = std::fs::read_to_string(tools::workspace().join(&file)).ok()?;
+        Some((asked_for(&text).unwrap_or_else(|| panic!("{file} asks for no version of Go")), file))
+    });
+    let (version, file) = asking.max().unwrap();
+    (version.iter().map(u32::to_string).collect::<Vec<_>>().join("."), file)
+}
+
 /// Numbers with dots between them, as versions have.
 fn versions(cell: &str) -> Vec<&str> {
     let words = cell.split(|one: char| !(one.is_ascii_alphanumeric() || one == '.'));
@@ -53,6 +72,7 @@ fn the_versions_in_the_table_are_those_that_the_tests_run() {
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
         .map(|row| row.split(" | ").collect())
         .collect();
+    let (compilers, rows): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row[1].ends_with(" or newer"));
     let mut named: Vec<(&str, &str)> =
         rows.iter().flat_map(|row| versions(row[1]).into_iter().map(|version| (row[0], version))).collect();
     let mut run: Vec<(&str, String)> =
@@ -62,6 +82,11 @@ fn the_versions_in_the_table_are_those_that_the_tests_run() {
     assert_eq!(named, run.iter().map(|(row, version)| (*row, version.as_str())).collect::<Vec<_>>(), "{PAGE}");
     let lowest = read("Cargo.toml");
     let lowest = lowest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
-    let row = rows.iter().find(|row| row[0].starts_with("Rust")).unwrap();
-    assert!(row[1].starts_with(lowest), "{PAGE}: {row:?}, but {lowest}");
+    let compilers: Vec<_> = compilers.iter().map(|row| (row[0].split(',').next().unwrap(), row[1])).collect();
+    let (rust, go) = (format!("{lowest} or newer"), format!("{} or newer", go().0));
+    assert_eq!(compilers, [("Rust", rust.as_str()), ("Go", go.as_str())], "{PAGE}");
+    let readme = read("README.md");
+    for wanted in [format!("Rust ({rust}"), format!("Go ({go})")] {
+        assert!(readme.contains(&wanted), "README.md: no {wanted}");
+    }
 }

@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, process::Command};
 use harness::tools;
 use serde_json::Value;
 
+use crate::versions;
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(tools::workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -83,6 +85,21 @@ fn the_workflows_use_the_compiler_of_the_image() {
     for file in ["ci", "release"] {
         let text = read(&format!(".github/workflows/{file}.yaml"));
         assert!(text.contains(&format!("RUST_VERSION: \"{version}\"")), "{file}: not {version}");
+    }
+}
+
+/// What is set up builds with itself alone, and fetches no newer one for a tool that asks for it.
+#[test]
+fn the_workflows_use_a_go_that_builds_every_tool() {
+    let (version, file) = versions::go();
+    for workflow in ["ci", "release"] {
+        let text = read(&format!(".github/workflows/{workflow}.yaml"));
+        let named: BTreeSet<_> =
+            text.lines().filter_map(|line| line.trim_start().strip_prefix("go-version-file: ")).collect();
+        assert_eq!(named.len(), 1, "{workflow}: {named:?}");
+        let named = named.first().unwrap();
+        let wanted = format!("\ngo {version}\n");
+        assert!(read(named).contains(&wanted), "{workflow}: {named}, but {file} asks for {version}");
     }
 }
 

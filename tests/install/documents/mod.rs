@@ -14,6 +14,7 @@
 
 mod node;
 mod notes;
+mod prepared;
 mod session;
 
 use std::{
