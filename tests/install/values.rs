@@ -54,11 +54,8 @@ fn what_is_declared_is_used_and_what_is_used_is_declared() {
     let mut declared = BTreeSet::new();
     leaves(&values(), "", &mut declared);
     assert!(declared.len() > 80, "{declared:?}");
-    let used: BTreeSet<String> = templates()
-        .iter()
-        .flat_map(|(_, text)| monitors(text).map(|text| used(&text)))
-        .flatten()
-        .collect();
+    let used: BTreeSet<String> =
+        templates().iter().flat_map(|(_, text)| monitors(text).map(|text| used(&text))).flatten().collect();
     let within = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}."));
     let unused: Vec<_> = declared.iter().filter(|leaf| !used.iter().any(|path| within(leaf, path))).collect();
     assert_eq!(unused, [""; 0], "declared and not used");
@@ -198,8 +195,10 @@ fn is_taken_by_the_program(selector: &str) -> bool {
 
 #[tokio::test]
 async fn a_selector_is_taken_by_the_chart_where_the_program_takes_it() {
-    let good = ["a=b", "a==b", "a!=b", "a", "!a", "a=", "team in (a, b),tier notin (x)", "x.io/a=b , c", "! a", " a = b "];
-    let bad = ["a=b=c", "a in b", "a in (b", "=b", "a=b,", ",a", "a b", "a=b c", "ä=b", "!a=b", "a in (b)c", "a,,b", " "];
+    let good =
+        ["a=b", "a==b", "a!=b", "a", "!a", "a=", "team in (a, b),tier notin (x)", "x.io/a=b , c", "! a", " a = b "];
+    let bad =
+        ["a=b=c", "a in b", "a in (b", "=b", "a=b,", ",a", "a b", "a=b c", "ä=b", "!a=b", "a in (b)c", "a,,b", " "];
     for (selectors, taken) in [(&good[..], true), (&bad[..], false)] {
         for selector in selectors {
             assert_eq!(is_taken_by_the_program(selector), taken, "{selector:?}");
