@@ -22,7 +22,7 @@ async fn objects_outlive_the_release_and_are_served_again_by_the_next_one() {
 
         node.helm(&format!("uninstall {NAME} -n {NAME} --wait")).await;
         assert!(stage.pods().await.is_empty());
-        node.kubectl("wait --for=condition=Established crd/mtlshostnamesettings.cloudflare-mtls.dev --timeout=1s")
+        node.kubectl("wait --for=condition=Established crd/mtlshostnamesettings.cloudflare-mtls.dev --timeout=30s")
             .await;
         assert_eq!(stage.fixture.get("kept").await.unwrap(), before, "an object that nobody touches is as it was");
         let mark = stage.cloudflare.ledger().mark();

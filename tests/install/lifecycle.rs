@@ -178,6 +178,17 @@ async fn each_scenario_is_installed_upgraded_rolled_back_and_uninstalled_by_helm
     each_scenario(Version::Four).await;
 }
 
+/// The API server learns a moment later that a RoleBinding is gone: until then a Lease could be given back.
+async fn until_without_rights(site: &Site) {
+    let (lease, account) = (format!("leases/{RELEASE}"), format!("system:serviceaccount:{RELEASE}:{RELEASE}"));
+    let may = ["auth", "can-i", "update", &lease, "--namespace", RELEASE, "--as", &account];
+    let refused = async || match site.control_plane.kubectl(&may).await {
+        Err(error) if error.to_string().lines().any(|line| line == "no") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually(PATIENCE, "the operator's rights are gone", refused).await.unwrap();
+}
+
 /// Helm takes the rights away at once, and the pods when their grace is over: what they still do then must harm nobody.
 #[tokio::test]
 async fn an_operator_whose_rights_go_before_it_does_ends_without_harm() {
@@ -191,6 +202,7 @@ async fn an_operator_whose_rights_go_before_it_does_ends_without_harm() {
     resetting.until_ready().await;
     let (before, mark) = (kept.object().await, site.cloudflare.ledger().mark());
     site.helm("uninstall", &[]).await;
+    until_without_rights(&site).await;
     operator.signal("TERM").unwrap();
     let code = operator.wait_exit(PATIENCE).await.unwrap();
     let logs = operator.logs().unwrap();

@@ -1,6 +1,6 @@
 //! The values: declared, used, checked and explained, and the chart as a part of another one.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use harness::{
     Result,
@@ -33,21 +33,29 @@ fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
     }
 }
 
+/// A template as each of the two monitors has it. Given as a whole, such as `"monitor" .Values.metrics.podMonitor`, their values
+/// would all count as used.
+fn monitors(template: &str) -> [String; 2] {
+    let template = template.replace("\"monitor\" .Values.", "");
+    ["podMonitor", "serviceMonitor"].map(|name| template.replace(" .monitor.", &format!(" .Values.metrics.{name}.")))
+}
+
+/// The paths of what a template takes from the values.
+fn used(template: &str) -> Vec<String> {
+    // `(.Values.global).imageRegistry` is safe where there is no `global`.
+    let template = template.replace(['(', ')'], "");
+    let paths = template.split(".Values.").skip(1);
+    let end = |path: &str| path.find(|character: char| !(character.is_alphanumeric() || character == '.'));
+    paths.map(|path| path[..end(path).unwrap_or(path.len())].to_owned()).collect()
+}
+
 #[test]
 fn what_is_declared_is_used_and_what_is_used_is_declared() {
     let mut declared = BTreeSet::new();
     leaves(&values(), "", &mut declared);
     assert!(declared.len() > 80, "{declared:?}");
-    let used: BTreeSet<String> = templates()
-        .iter()
-        // `(.Values.global).imageRegistry` is safe where there is no `global`.
-        .map(|(_, text)| text.replace(['(', ')'], ""))
-        .flat_map(|text| {
-            let paths = text.split(".Values.").skip(1);
-            let end = |path: &str| path.find(|character: char| !(character.is_alphanumeric() || character == '.'));
-            paths.map(|path| path[..end(path).unwrap_or(path.len())].to_owned()).collect::<Vec<_>>()
-        })
-        .collect();
+    let used: BTreeSet<String> =
+        templates().iter().flat_map(|(_, text)| monitors(text).map(|text| used(&text))).flatten().collect();
     let within = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}."));
     let unused: Vec<_> = declared.iter().filter(|leaf| !used.iter().any(|path| within(leaf, path))).collect();
     assert_eq!(unused, [""; 0], "declared and not used");
@@ -130,6 +138,8 @@ const WRONG: &[(&str, &str)] = &[
     ("watchNamespaces=team-a", "/watchNamespaces"),
     ("watchNamespaces={Team}", "/watchNamespaces/0"),
     ("selector.team=a", "/selector"),
+    ("selector=a=b=c", "/selector"),
+    ("selector=a in b", "/selector"),
     ("rbac.create=yes", "/rbac/create"),
     ("serviceAccount.create=false", "serviceAccount.name"),
     ("log.format=xml", "/log/format"),
@@ -169,6 +179,34 @@ async fn a_wrong_value_is_refused_in_its_own_name() {
             let Err(error) = render(version, &["--set", wrong]).await else { panic!("{version}: {wrong} is taken") };
             let (_, said) = error.to_string().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
             assert!(said.contains(named), "{version}: {wrong}: {said}");
+        }
+    }
+}
+
+/// Whether the program goes on to look for a cluster, which it does not find.
+fn is_taken_by_the_program(selector: &str) -> bool {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_cloudflare-mtls-operator"));
+    let ended = program.args(["run", &format!("--selector={selector}")]).env_clear().env("HOME", "/nowhere").output();
+    let said = String::from_utf8(ended.unwrap().stderr).unwrap();
+    let refused = said.contains("not a label selector");
+    assert!(refused || said.contains("no Kubernetes cluster is configured"), "{said}");
+    !refused
+}
+
+#[tokio::test]
+async fn a_selector_is_taken_by_the_chart_where_the_program_takes_it() {
+    let good =
+        ["a=b", "a==b", "a!=b", "a", "!a", "a=", "team in (a, b),tier notin (x)", "x.io/a=b , c", "! a", " a = b "];
+    let bad =
+        ["a=b=c", "a in b", "a in (b", "=b", "a=b,", ",a", "a b", "a=b c", "ä=b", "!a=b", "a in (b)c", "a,,b", " "];
+    for (selectors, taken) in [(&good[..], true), (&bad[..], false)] {
+        for selector in selectors {
+            assert_eq!(is_taken_by_the_program(selector), taken, "{selector:?}");
+            let value = format!("--set-json=selector={}", json!(selector));
+            for version in Version::EVERY {
+                let rendered = render(version, &[&value]).await;
+                assert_eq!(rendered.is_ok(), taken, "{version}: {selector:?}: {rendered:?}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use harness::{
     Result,
     cloudflare::{Cloudflare, Effect, Fault},
     control_plane::ControlPlane,
-    fixture::{CREDENTIAL, Fixture, PATIENCE},
+    fixture::{CREDENTIAL, Fixture, PATIENCE, eventually},
     helm::{Helm, Version},
     operator::Operator,
     tools,
@@ -52,11 +52,15 @@ async fn helm_4_waits_until_an_object_is_ready() {
     let team = Team::new().await;
     let held = team.cloudflare.inject(Fault::from(Effect::Hold).on("GET").for_ever());
     // As long as it may still become ready, there is nothing to say.
-    let error = team.install(Version::Four, "early", &["--timeout=3s"]).await.unwrap_err().to_string();
+    let error = team.install(Version::Four, "early", &["--timeout=10s"]).await.unwrap_err().to_string();
     assert!(error.contains("context deadline exceeded") && error.contains("InProgress"), "{error}");
     let ready = ["--set=hostname=ready.example.com", "--timeout=50s"];
+    let is_there = async || match team.fixture.get("ready").await {
+        Ok(Some(_)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
     let (installed, ()) = tokio::join!(team.install(Version::Four, "ready", &ready), async {
-        held.until_met(1, PATIENCE).await.unwrap();
+        eventually(PATIENCE, "Helm has created the object", is_there).await.unwrap();
         held.clear();
     });
     installed.unwrap();

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use harness::{
     cloudflare::{Cloudflare, Effect, Fault, Remote},
     control_plane::{ControlPlane, OPERATOR},
-    fixture::{Fixture, PATIENCE, condition, random_id},
+    fixture::{Fixture, PATIENCE, condition, eventually, random_id},
     operator::Operator,
 };
 use serde_json::{Value, json};
@@ -88,6 +88,15 @@ impl Shards {
         };
         (0..2).filter(|index| wrote(&self.releases[*index])).collect()
     }
+
+    /// What a request has changed can be read before the audit log tells of it.
+    async fn until_writers(&self, name: &str, since: &str, expected: BTreeSet<usize>) {
+        let are_these = async || {
+            let writers = self.writers(name, since);
+            if writers == expected { Ok(()) } else { Err(format!("{writers:?}")) }
+        };
+        eventually(PATIENCE, format!("{expected:?} have written {name}"), are_these).await.unwrap();
+    }
 }
 
 async fn start(control_plane: &ControlPlane, cloudflare: &Cloudflare, selector: Option<&str>) -> Shard {
@@ -149,15 +158,18 @@ async fn two_releases_serve_disjoint_objects_and_an_object_moves_with_its_label(
     let (moved, mark) = (now(), shards.cloudflare.ledger().mark());
     shards.label("mover", json!({"team": "c"})).await;
     let after = shards.look("mover").await;
-    assert_eq!(shards.writers("mover", &moved), [1].into());
+    shards.until_writers("mover", &moved, [1].into()).await;
     for field in ["conditions", "hostnames", "summary"] {
         assert_eq!(after["status"][field], before["status"][field], "{field}");
     }
     assert_eq!(after["metadata"]["finalizers"], before["metadata"]["finalizers"]);
     let ledger = shards.cloudflare.ledger().since(mark);
     assert!(ledger.puts(remote.scope()).is_empty(), "{ledger}");
-    let (_, metrics) = shards.releases[0].operator.get("/metrics").await.unwrap();
-    assert!(!metrics.contains("name=\"mover\""), "the series have moved too: {metrics}");
+    let series_are_gone = async || match shards.releases[0].operator.get("/metrics").await {
+        Ok((_, metrics)) if !metrics.contains("name=\"mover\"") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually(PATIENCE, "the series have moved too", series_are_gone).await.unwrap();
     // Drift is repaired once, by the new shard.
     remote.set("mover.example.com", false, false);
     shards.look("mover").await;
@@ -311,7 +323,7 @@ async fn the_policy_of_the_guide_keeps_an_object_in_the_shard_of_its_namespace()
         Err(error) if error.to_string().contains("set the label team to a, as its namespace has it") => Ok(()),
         other => Err(format!("{other:?}")),
     };
-    harness::fixture::eventually(PATIENCE, "the policy is in force", refused).await.unwrap();
+    eventually(PATIENCE, "the policy is in force", refused).await.unwrap();
     assert!(fixture.apply(&labelled(json!({}))).await.is_err(), "an object without a label is in no shard");
     fixture.apply(&labelled(json!({"team": "a"}))).await.unwrap();
     assert!(fixture.patch("one", &json!({"metadata": {"labels": {"team": "b"}}})).await.is_err());

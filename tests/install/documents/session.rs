@@ -15,7 +15,7 @@ use harness::{
     cloudflare::Cloudflare,
     control_plane::ControlPlane,
     documents::{Block, Mark, Page},
-    fixture::PATIENCE,
+    fixture::{PATIENCE, eventually},
     shell::Shell,
     tools,
 };
@@ -67,6 +67,7 @@ pub(super) async fn read(page: &Page) -> Result<(), String> {
 impl Session {
     async fn start() -> harness::Result<Self> {
         let control_plane = Arc::new(ControlPlane::start_with_controllers().await?);
+        until_admin_is_whole(&control_plane).await?;
         let cloudflare = Arc::new(Cloudflare::start().await?);
         cloudflare.add_account(ACCOUNT);
         let remote = cloudflare.add_zone(ZONE, "example.com").in_account(ACCOUNT);
@@ -132,6 +133,17 @@ impl Session {
         let typed = shell.try_type(&command.replace(address, "charts/")).await?;
         Ok((typed.succeeded(), typed.printed()))
     }
+}
+
+/// Controllers put `admin` together from `edit` and others, and that from `view`, whose rights thus come last. Only `view` names
+/// limit ranges itself.
+async fn until_admin_is_whole(control_plane: &ControlPlane) -> harness::Result<()> {
+    let get = ["get", "clusterrole", "admin", "--output=jsonpath={.rules[*].resources}"];
+    let is_whole = async || match control_plane.kubectl(&get).await {
+        Ok(resources) if resources.contains("\"limitranges\"") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually(PATIENCE, "the role admin has all its rights", is_whole).await
 }
 
 /// A folder that looks like a checkout and may be written to, beside one with the programs under the names that people use.
