@@ -178,7 +178,7 @@ async fn each_scenario_is_installed_upgraded_rolled_back_and_uninstalled_by_helm
     each_scenario(Version::Four).await;
 }
 
-/// The API server learns a moment later that a RoleBinding is gone: until then a Lease could be given back.
+/// The API server learns a moment later that a `RoleBinding` is gone: until then a Lease could be given back.
 async fn until_without_rights(site: &Site) {
     let (lease, account) = (format!("leases/{RELEASE}"), format!("system:serviceaccount:{RELEASE}:{RELEASE}"));
     let may = ["auth", "can-i", "update", &lease, "--namespace", RELEASE, "--as", &account];

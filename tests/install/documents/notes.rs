@@ -44,8 +44,10 @@ fn seen_at_once(mut block: Block) -> Block {
 async fn obeyed(values: &[&str], before: &str) {
     let notes = notes(values).await;
     let notes = notes.replace("YOUR_TOKEN", "\"$CLOUDFLARE_API_TOKEN\"").replace(&"0".repeat(32), ZONE);
+    // Slower than a kubectl starts, or no reader would be too early.
+    let slow = r#"curl -fsS -X PUT "${CLOUDFLARE_API%/client/v4}/_emulator/switches" --data '{"latency_ms": 1500}'"#;
     let install = format!(
-        "{before}\nhelm install {OPERATOR} charts/{OPERATOR} --namespace {OPERATOR} --create-namespace \\\n    \
+        "{before}\n{slow}\nhelm install {OPERATOR} charts/{OPERATOR} --namespace {OPERATOR} --create-namespace \\\n    \
          --set image.registry=\"$REGISTRY\" {}",
         values.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(" ")
     );
