@@ -288,8 +288,10 @@ impl ScopeTask {
         // Before the Secret is read, so that it is fresh when the round begins. The semaphore is never closed.
         let _place = if self.groups.get(at).is_some_and(|group| is_due(group)) {
             tokio::select! {
-                place = context.rounds.acquire() => place.ok(),
+                // A place that becomes free because the program ends is no reason to begin.
+                biased;
                 () = context.stop.cancelled(), if !is_watched => return,
+                place = context.rounds.acquire() => place.ok(),
             }
         } else {
             None
