@@ -136,6 +136,8 @@ impl Scopes {
         if place.generation != wish.generation {
             place.generation = wish.generation;
             place.since = Instant::now();
+            // Generations come again when the API server shows the past, and what was found before may have been undone.
+            place.report = None;
             // A report about a former generation is not written any more.
             state.undelivered.remove(&wish.uid);
             scopes.delivered.notify_waiters();
