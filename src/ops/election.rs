@@ -129,6 +129,8 @@ pub struct Election {
     lease: Option<Lease>,
     /// What was said last about a call that failed.
     trouble: Option<String>,
+    /// Whom this replica follows, as it was said last.
+    followed: Option<String>,
     standing: watch::Sender<Standing>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -170,6 +172,7 @@ impl Election {
             candidate,
             lease: None,
             trouble: None,
+            followed: None,
             standing,
             health,
             metrics,
@@ -273,7 +276,6 @@ impl Election {
 
     fn publish(&mut self) {
         let leads = self.candidate.valid_until();
-        let standing = leads.map_or(Standing::Following, Standing::Leading);
         self.metrics.leads(&self.name, leads.is_some());
         // A lease that is free and that nobody can take is no reason to be ready.
         let is_known = leads.is_some() || self.candidate.holder().is_some_and(|holder| !holder.is_empty());
@@ -281,10 +283,12 @@ impl Election {
             self.trouble = None;
             self.health.lease_known();
         }
-        let is_news = self.standing.send_replace(standing.clone()) != standing;
-        if let Some(holder) = self.candidate.holder().filter(|_| is_news && standing == Standing::Following) {
+        self.standing.send_replace(leads.map_or(Standing::Following, Standing::Leading));
+        let followed = self.candidate.holder().filter(|holder| leads.is_none() && !holder.is_empty());
+        if let Some(holder) = followed.filter(|holder| self.followed.as_deref() != Some(*holder)) {
             info!(lease = self.name, holder, "following: another replica leads");
         }
+        self.followed = followed.map(str::to_owned);
     }
 
     fn lost(&mut self) -> Lost {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use harness::{
     api_proxy::{self, ApiProxy},
-    cloudflare::{Effect, Fault},
+    cloudflare::{Cloudflare, Effect, Fault},
     control_plane::ControlPlane,
     fixture::{PATIENCE, eventually},
     operator::Operator,
@@ -12,7 +12,7 @@ use harness::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::world::World;
+use crate::world::{World, program};
 
 /// How long a replica that is not heard of keeps the Lease.
 const LEASE: Duration = Duration::from_secs(15);
@@ -222,4 +222,25 @@ async fn a_leader_that_is_cut_off_from_the_api_server_stops_writing_before_its_s
     held.clear();
     let ledger = world.ledger();
     assert_eq!(ledger.accepted_puts(&world.scope()).len(), 2, "{ledger}");
+}
+
+/// Both have found no Lease, and one of them is slower to make it.
+#[tokio::test]
+async fn who_loses_the_race_for_a_new_lease_says_whom_it_follows() {
+    let control_plane = control_plane().await;
+    let proxy = ApiProxy::start(&control_plane).await.unwrap();
+    let held = proxy.inject(api_proxy::Fault::from(api_proxy::Effect::Hold).on("create").of("leases"));
+    let cloudflare = Cloudflare::start().await.unwrap();
+    let replica = || Operator::builder(program(), &control_plane).leader_elect().cloudflare(cloudflare.url());
+    let slower = replica().through(&proxy).spawn().await.unwrap();
+    held.until_met(1, PATIENCE).await.unwrap();
+    let faster = replica().spawn().await.unwrap();
+    until_leading(&faster).await;
+    held.release();
+    let followed = async || {
+        let logs = slower.logs().map_err(|error| error.to_string())?;
+        if logs.contains("following: another replica leads") { Ok(()) } else { Err(logs) }
+    };
+    eventually(PATIENCE, "it says whom it follows", followed).await.unwrap();
+    assert!(!leads(&slower).await.unwrap());
 }
