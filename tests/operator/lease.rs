@@ -12,7 +12,10 @@ use harness::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::world::{World, program};
+use crate::{
+    program::until_logged,
+    world::{World, program},
+};
 
 /// How long a replica that is not heard of keeps the Lease.
 const LEASE: Duration = Duration::from_secs(15);
@@ -237,10 +240,6 @@ async fn who_loses_the_race_for_a_new_lease_says_whom_it_follows() {
     let faster = replica().spawn().await.unwrap();
     until_leading(&faster).await;
     held.release();
-    let followed = async || {
-        let logs = slower.logs().map_err(|error| error.to_string())?;
-        if logs.contains("following: another replica leads") { Ok(()) } else { Err(logs) }
-    };
-    eventually(PATIENCE, "it says whom it follows", followed).await.unwrap();
+    until_logged(&slower, "following: another replica leads").await;
     assert!(!leads(&slower).await.unwrap());
 }

@@ -230,7 +230,7 @@ async fn without_a_cluster_it_says_so_and_keeps_trying() {
     assert_eq!(operator.wait_exit(Duration::from_secs(30)).await.unwrap(), 0, "{}", operator.logs().unwrap());
 }
 
-async fn until_logged(operator: &Operator, line: &str) {
+pub(crate) async fn until_logged(operator: &Operator, line: &str) {
     let logged = || async {
         let logs = operator.logs().map_err(|error| error.to_string())?;
         if logs.contains(line) { Ok(()) } else { Err(logs) }
