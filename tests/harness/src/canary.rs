@@ -1,7 +1,7 @@
 //! The credentials that tests make up, searched for wherever they must not be: every operator that anybody starts is
 //! searched when it ends, every scenario when it is over.
 //!
-//! A credential need not leave a process as it is: it is looked for in pieces of eight bytes, each of them raw, in base64,
+//! A credential need not leave a process as it is: it is looked for in short pieces, each of them raw, in base64,
 //! percent-encoded, in hexadecimal digits, and as the list of numbers that Rust prints for bytes.
 
 use std::collections::BTreeSet;
@@ -14,6 +14,10 @@ use crate::error::{Context as _, Result};
 
 /// So many bytes of a credential in a row are a leak; fewer may be chance.
 pub const PIECE: usize = 8;
+
+/// So many, when all of them are hexadecimal digits: an audit log has a UUID in each line, and a million of those have eight
+/// digits in common with some credential now and then.
+const DIGITS: usize = 16;
 
 /// Shorter values of Secrets are placeholders of tests that are not about credentials.
 const SHORTEST: usize = 16;
@@ -63,11 +67,8 @@ impl Canary {
     /// # Errors
     /// When they are more than one search can take.
     pub fn of<'a>(credentials: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        let pieces: BTreeSet<(Vec<u8>, Form)> = credentials
-            .into_iter()
-            .flat_map(|credential| credential.as_bytes().windows(PIECE))
-            .flat_map(forms)
-            .collect();
+        let pieces: BTreeSet<(Vec<u8>, Form)> =
+            credentials.into_iter().flat_map(|credential| pieces(credential.as_bytes())).flat_map(forms).collect();
         let (pieces, forms): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
         Ok(Self { pieces: AhoCorasick::new(pieces).context("the canary")?, forms })
     }
@@ -83,6 +84,15 @@ impl Canary {
             excerpt: String::from_utf8_lossy(around).into_owned(),
         })
     }
+}
+
+/// The shortest pieces of a credential that cannot be chance.
+fn pieces(credential: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let telling = |piece: &&[u8]| piece.len() == DIGITS || !piece.iter().all(u8::is_ascii_hexdigit);
+    (0..credential.len()).filter_map(move |start| {
+        let rest = credential.get(start..)?;
+        (PIECE..=DIGITS).filter_map(|length| rest.get(..length)).find(telling)
+    })
 }
 
 /// All ways to write one piece.
@@ -220,6 +230,20 @@ mod tests {
         let sighting = canary.find(format!("token={TOKEN}").as_bytes()).expect("a credential");
         assert_eq!(sighting.at, 6);
         assert!(sighting.to_string().contains("token=cfut_"), "{sighting}");
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_a_piece_only_when_they_are_too_many_for_chance() {
+        let key = "0f1e2d3c4b5a69788796a5b4c3d2e1f001234";
+        let canary = Canary::of([key]).expect("one credential");
+        let uuid = format!("{}-cc53-4154-b0a5-{}", &key[..PIECE], &key[10..22]);
+        assert_eq!(canary.find(uuid.as_bytes()), None);
+        for start in 0..=key.len() - DIGITS {
+            assert_eq!(canary.find(&key.as_bytes()[start..start + DIGITS - 1]), None);
+            assert!(canary.find(&key.as_bytes()[start..start + DIGITS]).is_some(), "from {start}");
+        }
+        let mixed = Canary::of(["cfut_0f1e2d3c4b5"]).expect("one credential");
+        assert!(mixed.find(b"_0f1e2d3").is_some(), "one other byte is enough");
     }
 
     #[test]
