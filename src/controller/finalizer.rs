@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::context::Context;
 use crate::{
-    api::{DeletionPolicy, FIELD_MANAGER, FINALIZER, Hostname, MtlsHostnameSettings, ObjectKey, ValidSpec},
+    api::{DeletionPolicy, FIELD_MANAGER, FINALIZER, Hostname, MtlsHostnameSettings, ObjectKey, SyncMode, ValidSpec},
     sync::Wish,
 };
 
@@ -54,9 +54,11 @@ pub(super) async fn lets_go(context: Arc<Context>, wish: Wish) -> BTreeSet<Hostn
     };
     let is_leaving = object.metadata.deletion_timestamp.is_some();
     let Ok(spec) = ValidSpec::parse(&object) else { return BTreeSet::new() };
-    let lets_go = |hostname: &&Hostname| {
-        spec.deletion_policy == DeletionPolicy::Reset && (is_leaving || !spec.settings.contains_key(*hostname))
-    };
+    let writes = is_leaving || !spec.suspend;
+    if spec.deletion_policy != DeletionPolicy::Reset || spec.mode == SyncMode::Observe || !writes {
+        return BTreeSet::new();
+    }
+    let lets_go = |hostname: &&Hostname| is_leaving || !spec.settings.contains_key(*hostname);
     wish.tombstones.iter().filter(lets_go).cloned().collect()
 }
 

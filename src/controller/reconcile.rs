@@ -168,7 +168,7 @@ async fn valid(object: &MtlsHostnameSettings, context: &Arc<Context>) -> Result<
     let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let reconcile_at = object.annotations().get(RECONCILE_AT).cloned();
     let wish = Wish::new(subject.key.clone(), uid, generation, created, spec, &status, reconcile_at);
-    let wish = if leaving { wish.leave() } else { wish };
+    let wish = if leaving { wish.leave(&status) } else { wish };
     let Filed { report, waiting, crowded } = Scopes::file(context, wish.clone());
     failpoint::reach("filing of ", &subject.key.name).await;
     let patience = if crowded { PATIENCE_IN_A_CROWD } else { PATIENCE };

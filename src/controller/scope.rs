@@ -20,7 +20,7 @@ use crate::{
     api::{CredentialRef, Flags, Hostname, Scope},
     cloudflare::Purpose,
     ops::{Task, failpoint},
-    sync::{self, Guard, Owners, Problem, Uid, View, Wish},
+    sync::{self, Guard, Owners, Problem, Sent, Uid, View, Wish},
 };
 
 /// What is known through one credential reference, and when to look again.
@@ -272,6 +272,28 @@ impl ScopeTask {
             }
         }
         self.owners = owners;
+        self.hand_over();
+    }
+
+    /// Tells whoever answers for a hostname now of a write that is under way through another credential: what is on its way
+    /// arrives, whoever sent it, and nobody is in sync before it has.
+    fn hand_over(&mut self) {
+        if self.groups.len() < 2 {
+            return;
+        }
+        let sent = self.groups.values().flat_map(|group| &group.view.sent);
+        let under_way: Vec<(Hostname, Sent)> = sent.map(|(hostname, sent)| (hostname.clone(), *sent)).collect();
+        for (hostname, sent) in under_way {
+            let owner = self.owners.get(&hostname).and_then(|owner| self.wishes.get(&owner.uid));
+            let lets_go = self.wishes.values().filter(|wish| wish.tombstones.contains(&hostname));
+            for wish in owner.into_iter().chain(lets_go) {
+                let Some(group) = self.groups.get_mut(&wish.spec.credential) else { continue };
+                let newest = group.view.sent.entry(hostname.clone()).or_insert(sent);
+                if newest.at < sent.at {
+                    *newest = sent;
+                }
+            }
+        }
     }
 
     /// Does what is due for one credential reference: a round, or just a look at the Secret.

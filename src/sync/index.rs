@@ -11,8 +11,8 @@ use litemap::LiteMap;
 
 use super::outcome::Report;
 use crate::api::{
-    DeletionPolicy, Flags, Hostname, HostnameState, HostnameStatus, MtlsHostnameSettingsStatus, ObjectKey, SyncMode,
-    ValidSpec, WHOLE_LIST,
+    DeletionPolicy, Flags, Hostname, HostnameState, HostnameStatus, MtlsHostnameSettingsStatus, ObjectKey, Reason,
+    SyncMode, ValidSpec, WHOLE_LIST,
 };
 
 /// UID of an object; cheap to clone.
@@ -79,7 +79,7 @@ impl Wish {
             let names = status
                 .hostnames
                 .iter()
-                .filter(|known| may_be_ours(known))
+                .filter(|known| may_be_ours(known, status))
                 .filter_map(|known| Hostname::parse(&known.hostname).ok());
             tombstones.extend(names.filter(|hostname| !spec.settings.contains_key(hostname)));
         }
@@ -106,17 +106,20 @@ impl Wish {
     }
 
     /// The last wish of an object that is being deleted under `deletionPolicy: Reset`: that nothing is left of it. It is
-    /// honoured even while the object is suspended.
+    /// honoured even while the object is suspended. The status is the one that the wish was made from.
     #[must_use]
-    pub fn leave(mut self) -> Self {
+    pub fn leave(mut self, status: &MtlsHostnameSettingsStatus) -> Self {
         let listed = std::mem::take(&mut self.spec.settings);
         if resets(&self.spec) {
+            let known: BTreeMap<&str, bool> =
+                status.hostnames.iter().map(|known| (known.hostname.as_str(), may_be_ours(known, status))).collect();
+            // A deletion is a generation of its own: what its status does not have was never held, or is off already.
+            let is_told = status.observed_generation == Some(self.generation);
             // What another object has, or Cloudflare refused, was never this object's; neither was anything of one that was
             // suspended before it was ever served.
-            let foreign: BTreeSet<&str> =
-                self.previous.iter().filter(|known| !may_be_ours(known)).map(|known| known.hostname.as_str()).collect();
             let ours = |hostname: &Hostname| {
-                self.applied.contains_key(hostname) || !(self.spec.suspend || foreign.contains(hostname.as_str()))
+                let maybe = known.get(hostname.as_str()).copied().unwrap_or(!is_told);
+                self.applied.contains_key(hostname) || (maybe && !self.spec.suspend)
             };
             let names = listed.into_iter().map(|(hostname, _)| hostname);
             self.tombstones.extend(names.filter(ours));
@@ -205,10 +208,23 @@ fn listed<'a>(spec: &'a ValidSpec, hostname: &str) -> Option<(&'a Hostname, &'a 
     spec.settings.get_indexed(spec.settings.find_index(hostname).ok()?)
 }
 
-/// Whether an entry of a status may be the object's work: it was applied, or was on its way when the process ended.
-fn may_be_ours(known: &HostnameStatus) -> bool {
-    known.applied || matches!(known.state, HostnameState::Pending | HostnameState::Resetting)
+/// Whether an entry of a status may be the object's work: it was applied, or may have been on its way when the process
+/// ended.
+fn may_be_ours(known: &HostnameStatus, status: &MtlsHostnameSettingsStatus) -> bool {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let could_write = || !ready.is_some_and(|ready| NEVER_WROTE.iter().any(|reason| reason.as_str() == ready.reason));
+    known.applied || known.state == HostnameState::Resetting || (known.state == HostnameState::Pending && could_write())
 }
+
+/// Under these an entry that is pending, and was not applied before, has not been sent: nothing could be.
+const NEVER_WROTE: [Reason; 6] = [
+    Reason::SecretNotFound,
+    Reason::SecretInvalid,
+    Reason::AuthenticationFailed,
+    Reason::PermissionDenied,
+    Reason::ScopeNotFound,
+    Reason::Suspended,
+];
 
 /// Whether what this object lets go is turned off. An observer never wrote anything, and does not begin with it.
 fn resets(spec: &ValidSpec) -> bool {

@@ -25,6 +25,7 @@ scenarios! { under_every_behaviour:
     a_change_of_mind_before_the_reset_is_sent_prevents_it,
     a_rival_whose_credential_is_refused_does_not_prevent_a_reset,
     a_look_answers_only_who_asked_before_it_began,
+    a_write_that_is_under_way_through_another_credential_is_waited_for,
     more_refusals_in_a_row_than_a_round_takes_hold_up_no_good_neighbour,
 }
 
@@ -325,6 +326,26 @@ async fn a_look_answers_only_who_asked_before_it_began(behaviour: Behaviour) {
     world.fixture.until("one", "the first is answered", answered("first")).await.unwrap();
     second.release();
     world.fixture.until("one", "the second is answered", answered("second")).await.unwrap();
+}
+
+async fn a_write_that_is_under_way_through_another_credential_is_waited_for(behaviour: Behaviour) {
+    let world = World::under(Behaviour { delay: Duration::from_millis(2500), ..behaviour }).await;
+    let other = world.second_credential().await;
+    let by_other = |name: &str| world.fixture.settings(name).credential(other, "token");
+    world.remote.set("second.example.com", true, false);
+    world.fixture.apply(&by_other("second").hostname("second.example.com", true).build()).await.unwrap();
+    world.until_ready("second").await;
+    world.apply("first", &[("kept.example.com", true), ("moved.example.com", true)]).await;
+    world.until_accepted(1).await;
+    // The list has the hostname off still, as its next owner wants it.
+    world.apply("first", &[("kept.example.com", true)]).await;
+    world.fixture.apply(&by_other("next").hostname("moved.example.com", false).build()).await.unwrap();
+    world.until_ready("next").await;
+    world.until_ready("first").await;
+    let settled = || world.remote.is_settled();
+    world.cloudflare.until("all is applied", PATIENCE, settled).await.unwrap();
+    assert_eq!(world.remote.get("moved.example.com"), None, "{}", world.ledger());
+    assert_eq!(world.remote.get("kept.example.com"), Some((true, false)));
 }
 
 async fn more_refusals_in_a_row_than_a_round_takes_hold_up_no_good_neighbour(behaviour: Behaviour) {

@@ -18,6 +18,7 @@ scenarios! { under_every_behaviour:
     an_object_that_is_deleted_while_its_first_write_is_under_way_leaves_nothing_behind,
     a_hostname_that_another_object_waits_for_is_handed_over_and_not_turned_off,
     a_refused_credential_blocks_the_reset_and_says_the_way_out,
+    an_object_that_waits_to_go_lets_go_no_more_after_a_restart,
     a_zone_or_a_secret_that_is_gone_holds_up_nothing,
     what_was_never_applied_is_let_go_and_an_outage_is_waited_for,
     the_policy_may_be_switched_both_ways_and_retain_has_no_finalizer,
@@ -129,6 +130,28 @@ async fn a_refused_credential_blocks_the_reset_and_says_the_way_out(behaviour: B
     world.fixture.patch("stuck", &json!({"spec": {"deletionPolicy": "Retain"}})).await.unwrap();
     world.until_gone("stuck").await;
     assert_eq!(world.remote.get("stuck.example.com"), Some((true, false)), "it stays as it was");
+}
+
+async fn an_object_that_waits_to_go_lets_go_no_more_after_a_restart(behaviour: Behaviour) {
+    let mut world = World::under(behaviour).await;
+    world.apply("holder", &[("shared.example.com", true)]).await;
+    world.until_ready("holder").await;
+    let rival = resetting(&world, "rival").hostname("own.example.com", true).hostname("shared.example.com", true);
+    world.fixture.apply(&rival.build()).await.unwrap();
+    world.until_reason("rival", "HostnameConflict").await;
+    let both = ["own.example.com", "shared.example.com"];
+    let are_on = || both.iter().all(|hostname| world.remote.get(hostname) == Some((true, false)));
+    world.cloudflare.until("both are on", PATIENCE, are_on).await.unwrap();
+    world.token.revoke();
+    world.fixture.delete("rival").await.unwrap();
+    world.until_reason("rival", "ResetBlocked").await;
+    // All that another process has is the status of an object that lists nothing any more.
+    world.stop().await;
+    world.fixture.delete("holder").await.unwrap();
+    world.token.restore();
+    world.restart().await;
+    world.until_gone("rival").await;
+    assert_eq!(both.map(|hostname| world.remote.get(hostname)), [None, Some((true, false))], "{}", world.ledger());
 }
 
 async fn a_zone_or_a_secret_that_is_gone_holds_up_nothing(behaviour: Behaviour) {

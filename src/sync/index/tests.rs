@@ -128,9 +128,18 @@ fn what_was_proved_of_other_flags_is_not_proved_of_these_though_the_claim_stands
     assert!(edited.is_established(&Hostname::parse("b.example.com").unwrap()));
 }
 
+/// What is turned off when an object with this status goes, which still lists these.
+fn let_go(status: serde_json::Value, suspend: bool, kept: &[&str]) -> BTreeSet<Hostname> {
+    let status: MtlsHostnameSettingsStatus = serde_json::from_value(status).unwrap();
+    let former = wish("w", kept, &[], 1);
+    let spec = ValidSpec { deletion_policy: DeletionPolicy::Reset, suspend, ..former.spec };
+    Wish::new(former.key, "u", 2, None, spec, &status, None).leave(&status).tombstones
+}
+
 #[test]
 fn only_what_was_applied_or_may_have_been_is_turned_off_when_an_object_goes() {
-    let status: MtlsHostnameSettingsStatus = serde_json::from_value(serde_json::json!({
+    let status = serde_json::json!({
+        "observedGeneration": 1,
         "hostnames": [
             {"hostname": "a.example.com", "state": "InSync", "applied": true},
             {"hostname": "b.example.com", "state": "Conflicted"},
@@ -138,28 +147,53 @@ fn only_what_was_applied_or_may_have_been_is_turned_off_when_an_object_goes() {
             {"hostname": "d.example.com", "state": "Rejected", "applied": true},
             {"hostname": "e.example.com", "state": "Pending"},
         ],
-    }))
-    .unwrap();
+    });
     let listed =
         ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com", "unseen.example.com"];
-    let let_go = |suspend: bool, kept: &[&str]| {
-        let spec = |listed: &[&str]| ValidSpec {
-            deletion_policy: DeletionPolicy::Reset,
-            suspend,
-            ..wish("w", listed, &[], 1).spec
-        };
-        let key = wish("w", &[], &[], 1).key;
-        let wish = Wish::new(key, "u", 1, None, spec(kept), &status, None);
-        wish.leave().tombstones
-    };
     let maybe = ["a.example.com", "d.example.com", "e.example.com", "unseen.example.com"];
-    assert_eq!(let_go(false, &listed), hostnames(&maybe));
+    assert_eq!(let_go(status.clone(), false, &listed), hostnames(&maybe));
     assert_eq!(
-        let_go(false, &[]),
+        let_go(status.clone(), false, &[]),
         hostnames(&maybe[..3]),
         "what it does not list any more and never listed is not its own"
     );
-    assert_eq!(let_go(true, &listed), hostnames(&maybe[..2]), "an object suspended from the start never wrote");
+    assert_eq!(let_go(status, true, &listed), hostnames(&maybe[..2]), "an object suspended from the start never wrote");
+}
+
+#[test]
+fn what_the_status_of_a_deletion_does_not_have_any_more_stays_as_it_is() {
+    let status = serde_json::json!({
+        "observedGeneration": 2,
+        "hostnames": [{"hostname": "a.example.com", "state": "Resetting", "applied": true}],
+    });
+    let listed = ["a.example.com", "off-already.example.com", "of-another.example.com"];
+    assert_eq!(let_go(status, false, &listed), hostnames(&listed[..1]));
+}
+
+#[test]
+fn what_is_pending_while_nothing_could_be_written_is_not_turned_off() {
+    let pending = |reason: &str| {
+        let ready = serde_json::json!({
+            "type": "Ready", "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"
+        });
+        serde_json::json!({
+            "observedGeneration": 1,
+            "conditions": [ready],
+            "hostnames": [
+                {"hostname": "a.example.com", "state": "Pending", "applied": true},
+                {"hostname": "b.example.com", "state": "Pending"},
+            ],
+        })
+    };
+    let listed = ["a.example.com", "b.example.com"];
+    for kept in [&listed[..], &[]] {
+        for reason in ["AuthenticationFailed", "PermissionDenied", "SecretNotFound", "SecretInvalid", "ScopeNotFound"] {
+            assert_eq!(let_go(pending(reason), false, kept), hostnames(&listed[..1]), "{reason}");
+        }
+        for reason in ["Pending", "Propagating", "RemoteBusy", "RateLimited", "ConnectionFailed", "HostnameConflict"] {
+            assert_eq!(let_go(pending(reason), false, kept), hostnames(&listed), "{reason}");
+        }
+    }
 }
 
 prop_compose! {

@@ -44,7 +44,7 @@ fn judged(wish: &Wish, view: &View) -> Report {
 
 #[test]
 fn what_was_let_go_stays_in_view_though_the_first_look_fails_and_no_status_has_it() {
-    let mut leaving = resetting_wish().leave();
+    let mut leaving = resetting_wish().leave(&MtlsHostnameSettingsStatus::default());
     let report = judged(&leaving, &trouble(Reason::CloudflareUnavailable, false));
     assert_eq!((report.hostnames[0].hostname.as_str(), &report.hostnames[0].state), (H, &HostnameState::Resetting));
     assert!(!report.released);
@@ -54,13 +54,13 @@ fn what_was_let_go_stays_in_view_though_the_first_look_fails_and_no_status_has_i
 
 #[test]
 fn an_object_goes_when_its_entries_are_off_or_nothing_is_left_to_turn_off() {
-    let leaving = resetting_wish().leave();
+    let leaving = resetting_wish().leave(&MtlsHostnameSettingsStatus::default());
     assert!(!judged(&leaving, &seen(&[H])).released);
     assert!(judged(&leaving, &seen(&[])).released);
     assert!(judged(&leaving, &trouble(Reason::SecretNotFound, true)).released, "its Secret is gone");
     assert!(!judged(&leaving, &trouble(Reason::SecretNotFound, false)).released, "its Secret may not be read");
     assert!(!judged(&leaving, &View { alarm: true, ..seen(&[]) }).released, "a write has harm to mend");
-    let mut nothing = wish("w", &[H], &[], 1).leave();
+    let mut nothing = wish("w", &[H], &[], 1).leave(&MtlsHostnameSettingsStatus::default());
     nothing.tombstones.clear();
     assert!(judged(&nothing, &trouble(Reason::AuthenticationFailed, false)).released);
 }
@@ -92,7 +92,7 @@ fn a_reset_that_is_refused_says_so_while_its_object_lives() {
 
 #[test]
 fn a_claim_that_stands_back_does_not_stop_a_reset() {
-    let leaving = resetting_wish().leave();
+    let leaving = resetting_wish().leave(&MtlsHostnameSettingsStatus::default());
     let squatter = wish("squatter", &[H], &[], 2);
     let decide = |stands_back: bool| owners([&leaving, &squatter], move |_, _, _| stands_back);
     let view = seen(&[H]);

@@ -101,3 +101,22 @@ async fn a_reset_is_not_decided_by_a_read_that_failed() {
     cluster.is_quiet().await;
     cluster.assert_sound(&["trying again"]);
 }
+
+#[tokio::test]
+async fn what_somebody_turns_on_again_while_the_object_cannot_be_let_go_stays_on() {
+    let cluster = Cluster::new().await;
+    cluster.apply_resetting("going", "going.example.com").await;
+    cluster.until_ready("going").await;
+    let kept = cluster.proxy.inject(Fault::refusal(500, "InternalError").on("patch").of(OBJECTS).for_ever());
+    cluster.fixture.delete("going").await.unwrap();
+    kept.until_met(1, PATIENCE).await.unwrap();
+    assert_eq!(cluster.remote.get("going.example.com"), None);
+    cluster.remote.set("going.example.com", true, false);
+    let puts = cluster.puts();
+    kept.until_met(3, PATIENCE).await.unwrap();
+    kept.clear();
+    cluster.until_gone("going").await;
+    assert_eq!(cluster.remote.get("going.example.com"), Some((true, false)), "{}", cluster.ledger());
+    assert_eq!(cluster.puts(), puts, "{}", cluster.ledger());
+    cluster.assert_sound(&["trying again"]);
+}

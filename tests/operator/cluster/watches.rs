@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use harness::{
     api_proxy::{Effect, Fault, status},
-    fixture::PATIENCE,
+    cloudflare::{Effect as Remote, Fault as RemoteFault},
+    fixture::{PATIENCE, condition},
 };
 use serde_json::{Value, json};
 
@@ -140,6 +141,37 @@ async fn what_happens_between_two_events_that_are_seen_does_not_matter() {
     }
     cluster.look("edit").await;
     cluster.settles(&["edit", "again", "kept"], &["no success"]).await;
+}
+
+#[tokio::test]
+async fn who_asks_to_be_left_alone_is_heard_before_a_reset_though_the_watch_is_silent() {
+    let (cluster, forgets) = forgetful().await;
+    let requests = [("suspend", json!(true), "Suspended"), ("syncMode", json!("Observe"), "Observed")];
+    for (field, value, reason) in requests {
+        let name = field.to_lowercase();
+        let gone = format!("gone-{name}.example.com");
+        let kept = cluster.fixture.settings(&name).with("deletionPolicy", json!("Reset"));
+        let kept = kept.hostname(&format!("kept-{name}.example.com"), true);
+        cluster.fixture.apply(&kept.clone().hostname(&gone, true).build()).await.unwrap();
+        cluster.until_ready(&name).await;
+        let puts = cluster.puts();
+        let held = cluster.cloudflare.inject(RemoteFault::from(Remote::Hold).on("GET"));
+        cluster.fixture.apply(&kept.build()).await.unwrap();
+        held.until_met(1, PATIENCE).await.unwrap();
+        unseen(&cluster, &forgets, async || {
+            cluster.fixture.patch(&name, &json!({"spec": {(field): value}})).await.unwrap();
+        })
+        .await;
+        let asked = || cluster.proxy.ledger().of("get", OBJECTS).len();
+        let before = asked();
+        held.release();
+        cluster.proxy.until("the object is read", PATIENCE, || asked() > before).await.unwrap();
+        cluster.ask_for_a_look(&name, "now").await;
+        let heard = |object: &Value| condition(object, "Ready").is_some_and(|ready| ready["reason"] == reason);
+        cluster.fixture.until(&name, reason, heard).await.unwrap();
+        assert_eq!(cluster.remote.get(&gone), Some((true, false)), "{field}:\n{}", cluster.ledger());
+        assert_eq!(cluster.puts(), puts, "{field}:\n{}", cluster.ledger());
+    }
 }
 
 #[tokio::test]
