@@ -160,6 +160,7 @@ audit: ## Check licences, sources, bans and advisories of all dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
 		echo "installing cargo-deny 0.20.2 (about 5 minutes) ..."; $(CARGO) install --quiet --locked cargo-deny@0.20.2; }
 	$(CARGO) deny --workspace check bans licenses sources
+	@mkdir -p target
 	@if ! $(CARGO) deny --workspace fetch db >target/advisories.log 2>&1; then \
 		echo "WARNING: the RustSec advisory database cannot be fetched here, so advisories were NOT checked:"; \
 		sed 's/^/    /' target/advisories.log | tail -n 3; \

@@ -142,8 +142,8 @@ pub struct MtlsHostnameSettingsSpec {
     )]
     pub interval: Option<String>,
 
-    /// `true` stops all requests to Cloudflare for this object until it is `false` again; what is on Cloudflare stays.
-    /// Default: `false`. Example: `true`, during an incident.
+    /// `true` stops all requests to Cloudflare for this object until it is `false` again; what is on Cloudflare stays, unless
+    /// the object is deleted under `deletionPolicy: Reset`. Default: `false`. Example: `true`, during an incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }

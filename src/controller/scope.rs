@@ -10,6 +10,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
+use tracing::warn;
 
 use super::{
     context::Context,
@@ -43,6 +44,8 @@ pub(super) struct Group {
     pub(super) wrote: bool,
     /// What is left of a refused batch that was halved; the last part is next.
     pub(super) parts: Vec<BTreeSet<Hostname>>,
+    /// When the API server was last asked for the Secret, if it has not given it.
+    unread: Option<Instant>,
     /// What the Secret held when it was last read, as far as it takes to notice a change.
     pub(super) secret: Option<Result<u64, SecretError>>,
 }
@@ -324,11 +327,15 @@ impl ScopeTask {
         let group = self.groups.entry(at.clone()).or_default();
         let now = Instant::now();
         group.poll = Some(now + context.settings.secret_poll);
-        if let Err(SecretError::Unreadable(_)) = credential {
-            // That the API server has a bad moment says nothing about the Secret, and cannot be reported either.
+        if let Err(error @ SecretError::Unreadable(_)) = &credential {
+            // That the API server has a bad moment says nothing about the Secret, and often cannot be reported either.
+            if group.unread.replace(now).is_none() {
+                warn!(scope = %self.scope, namespace = %at.namespace, "{error}");
+            }
             group.due = group.due.map(|due| due.max(now + secrets::PAUSE));
             return;
         }
+        group.unread = None;
         let secret = Some(credential.as_ref().map(|token| context.budget.fingerprint(token)).map_err(Clone::clone));
         if group.secret.is_some() && group.secret != secret {
             group.view.rejected.clear();

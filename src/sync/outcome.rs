@@ -275,14 +275,14 @@ fn farewell(wish: &Wish, view: &View, is_resetting: bool) -> (Reason, String) {
         (None, None) => None,
     };
     match trouble {
-        Some((Reason::ScopeNotFound, _)) => {
-            (Reason::Resetting, "the zone or account is gone, and so are its entries".into())
+        Some((Reason::ScopeNotFound, why)) => {
+            (Reason::Resetting, format!("nothing is turned off, and entries that are there all the same stay: {why}"))
         }
-        Some((Reason::SecretNotFound, why)) => (
+        Some((_, why)) if view.problem.as_ref().is_some_and(|problem| problem.gone) => (
             Reason::ResetBlocked,
             format!("the hostnames stay as they are on Cloudflare, since the credential is gone: {why}"),
         ),
-        Some((reason, why)) if reason.class() == Class::Stalled => {
+        Some((reason, why)) if reason.class() == Class::Stalled || reason == Reason::SecretNotFound => {
             let patch = r#"--type=merge -p '{"spec":{"deletionPolicy":"Retain"}}'"#;
             let way_out = format!("kubectl patch mhs {} -n {} {patch}", wish.key.name, wish.key.namespace);
             (Reason::ResetBlocked, format!("{why}; to let the object go and leave Cloudflare as it is: {way_out}"))

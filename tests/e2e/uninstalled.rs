@@ -21,7 +21,8 @@ async fn objects_outlive_the_release_and_are_served_again_by_the_next_one() {
         let (entries, before) = (stage.remote.entries(), stage.fixture.get("kept").await.unwrap());
 
         node.helm(&format!("uninstall {NAME} -n {NAME} --wait")).await;
-        assert!(stage.pods().await.is_empty());
+        // Helm waits for the Deployment alone.
+        node.kubectl(&format!("wait --for=delete pods -n {NAME} --all --timeout=60s")).await;
         node.kubectl("wait --for=condition=Established crd/mtlshostnamesettings.cloudflare-mtls.dev --timeout=30s")
             .await;
         assert_eq!(stage.fixture.get("kept").await.unwrap(), before, "an object that nobody touches is as it was");

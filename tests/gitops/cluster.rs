@@ -264,9 +264,7 @@ pub(crate) async fn taken(control_plane: &ControlPlane, file: &Path) {
 pub(crate) async fn define(control_plane: &ControlPlane, file: &str) {
     let file = tools::tool(file).unwrap();
     control_plane.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).await.unwrap();
-    // kubectl gives up where there is no condition yet.
-    let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    eventually(PATIENCE, "the kinds are served", async || control_plane.kubectl(&wait).await).await.unwrap();
+    control_plane.until_established().await.unwrap();
 }
 
 /// Makes the identity under which Flux' controllers run, with the rights that Flux gives them.

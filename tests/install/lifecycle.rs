@@ -193,7 +193,9 @@ async fn until_without_rights(site: &Site) {
 #[tokio::test]
 async fn an_operator_whose_rights_go_before_it_does_ends_without_harm() {
     let site = Site::new(Version::Four).await;
-    site.install_current(&[]).await;
+    // Long enough not to end for the Lease, which it may not renew any more.
+    let lease = ["--set=leaderElection.leaseDuration=90s", "--set=leaderElection.renewDeadline=60s"];
+    site.install_current(&lease).await;
     site.until_served().await;
     let kept = Served::new(&site, "team-a").await;
     let resetting = Served::resetting(&site, "team-b").await;

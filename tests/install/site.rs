@@ -88,8 +88,7 @@ impl Site {
 
     /// Waits until objects can be stored.
     pub(crate) async fn until_served(&self) {
-        let wait = ["wait", "--for=condition=Established", "crd", CRD_NAME, "--timeout=30s"];
-        self.control_plane.kubectl(&wait).await.unwrap();
+        self.control_plane.until_established().await.unwrap();
         // What the API server offers by name comes a moment after that.
         let get = || self.control_plane.kubectl(&["get", "mhs", "--all-namespaces"]);
         harness::fixture::eventually(PATIENCE, "the new kind is offered", get).await.unwrap();

@@ -204,6 +204,32 @@ async fn in_some_namespaces_it_works_with_their_roles_alone_and_asks_nothing_abo
 }
 
 #[tokio::test]
+async fn an_object_whose_namespace_loses_the_rights_first_waits_for_somebody_to_let_it_go() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let installed = Installed::new(control_plane, "stranded", &["--set", "crds.install=false"], 2).await;
+    installed.apply(0, "reset", "Reset").await;
+    installed.until_ready(0, "reset").await;
+    // In this order, when a namespace is deleted and the operator is slow.
+    let (fixture, remote) = &installed.namespaces[0];
+    let namespace = fixture.namespace();
+    control_plane.kubectl(&["delete", "rolebinding", "--all", "-n", namespace]).await.unwrap();
+    let refused = || installed.requests().into_iter().filter(|request| !request.allowed).count();
+    fixture.delete("reset").await.unwrap();
+    let is_refused = async || if refused() > 0 { Ok(()) } else { Err("nothing is refused") };
+    eventually(2 * PATIENCE, "a refusal", is_refused).await.unwrap();
+    assert!(fixture.get("reset").await.unwrap().is_some(), "nobody may let it go");
+
+    let by_hand = r#"{"metadata":{"finalizers":null}}"#;
+    let patch = ["patch", "mhs", "reset", "-n", namespace, "--type=merge", "-p", by_hand];
+    control_plane.kubectl(&patch).await.unwrap();
+    fixture.until_gone("reset").await.unwrap();
+    assert_eq!(remote.get(&format!("reset.{DOMAIN}")), Some((true, false)));
+    // The other namespace has its rights still.
+    installed.apply(1, "kept", "Retain").await;
+    installed.until_ready(1, "kept").await;
+}
+
+#[tokio::test]
 async fn in_all_namespaces_it_works_as_installed_and_people_get_the_roles_that_they_have_of_other_kinds() {
     let control_plane = ControlPlane::start_with_controllers().await.unwrap();
     control_plane

@@ -251,7 +251,7 @@ func scenario() {
 		return writing.write(zone, []entry{c}, option.WithJSONSet("settings.0.owner", "me"))
 	})
 
-	control("PUT", "switches/zones/"+zone.zone, map[string]any{"apply_delay_ms": 700}, nil)
+	control("PUT", "switches/zones/"+zone.zone, map[string]any{"apply_delay_ms": 2000}, nil)
 	_, err = writing.write(zone, []entry{c})
 	check(err)
 	refused("a write while another is being applied", 409, 12132, func() ([]entry, error) { return writing.write(zone, []entry{c}) })

@@ -103,7 +103,7 @@ async function scenario(semantics) {
   expect("such a write is refused whole", await read(client, zone), [a]);
   await refused("an unknown member", () => write(client, zone, [{ ...c, owner: "me" }]), 400, 12130);
 
-  await control("PUT", `switches/${zonePath}`, { apply_delay_ms: 700 });
+  await control("PUT", `switches/${zonePath}`, { apply_delay_ms: 2000 });
   await write(client, zone, [c]);
   await refused("a write while another is being applied", () => write(client, zone, [c]), 409, 12132);
   expect("it is not shown until then", await read(client, zone), [a]);

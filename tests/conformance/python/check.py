@@ -97,7 +97,7 @@ def scenario(adapter, semantics):
     expect("such a write is refused whole", client.read(zone), [a])
     refused("an unknown member", client, lambda: client.write(zone, [c | {"owner": "me"}]), 400, 12130)
 
-    control("PUT", f"switches/zones/{ZONE}", {"apply_delay_ms": 700})
+    control("PUT", f"switches/zones/{ZONE}", {"apply_delay_ms": 2000})
     client.write(zone, [c])
     refused("a write while another is being applied", client, lambda: client.write(zone, [c]), 409, 12132)
     expect("it is not shown until then", client.read(zone), [a])

@@ -136,13 +136,24 @@ impl ControlPlane {
     /// # Errors
     /// When it does not within [`PATIENCE`].
     pub async fn until_installed(&self) -> Result<()> {
-        self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await?;
+        self.until_established().await?;
         // The server itself learns of both by watching: for a moment it may still answer 404 or 403.
         let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
         eventually(PATIENCE, "the new kind, served to the operator", async || {
             self.kubectl(&["get", "mtlshostnamesettings.cloudflare-mtls.dev", "-A", "--as", &operator]).await
         })
         .await?;
+        Ok(())
+    }
+
+    /// Waits until every CRD is established.
+    ///
+    /// # Errors
+    /// When one is not within [`PATIENCE`].
+    pub async fn until_established(&self) -> Result<()> {
+        let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+        // kubectl gives up where there is no condition yet.
+        eventually(PATIENCE, "the kinds are established", async || self.kubectl(&wait).await).await?;
         Ok(())
     }
 

@@ -104,8 +104,16 @@ async fn each_fault_does_what_its_name_says() -> Result<()> {
         proxy.inject(Fault::from(effect.clone()).of(OBJECTS));
         assert!(through.list().await.is_err(), "{effect:?}");
     }
-    proxy.inject(Effect::Silence);
-    assert!(tokio::time::timeout(SHORT, through.list()).await.is_err());
+    let silence = proxy.inject(Effect::Silence);
+    let silent = async {
+        silence.until_met(1, PATIENCE).await?;
+        tokio::time::sleep(SHORT).await;
+        Ok::<(), Error>(())
+    };
+    tokio::select! {
+        listed = through.list() => return Err(Error::new(format!("{listed:?} from silence"))),
+        silent = silent => silent?,
+    }
 
     let started = Instant::now();
     proxy.inject(Fault::from(Effect::Pass).delayed(SHORT));
@@ -144,7 +152,8 @@ async fn a_watch_can_be_changed_ended_muted_and_added_to() -> Result<()> {
     proxy.insert_line(&json!({"type": "ERROR", "object": status(410, "Expired")}));
     assert_eq!(line(&mut plain).await?.and_then(|event| event.pointer("/object/code").cloned()), Some(json!(410)));
     assert!(tokio::time::timeout(SHORT, mute.chunk()).await.is_err());
-    proxy.inject(Effect::End { after: SHORT });
+    // Long enough for what is there already to come before the end.
+    proxy.inject(Effect::End { after: 10 * SHORT });
     let mut short = through.watch().await?;
     assert_eq!(name(line(&mut short).await?.as_ref()), Some("one"));
     assert_eq!(line(&mut short).await?, None, "an end in order");

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::control_plane::ControlPlane;
 use harness::fixture::{Fixture, PATIENCE, condition, eventually};
@@ -145,7 +145,7 @@ async fn nothing_is_left_of_a_test_that_is_killed() -> Result<()> {
     let dir = dir.ok_or_else(|| Error::new("the victim did not start"))?;
     // The control plane's program, a guard and its command for each of etcd, kube-apiserver, kube-controller-manager and sleep.
     assert_eq!(family.len(), 9, "{family:?}");
-    eventually(Duration::from_secs(10), "the end of all processes", async || {
+    eventually(PATIENCE, "the end of all processes", async || {
         let left: Vec<_> = family.iter().filter(|pid| is_running(**pid)).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })

@@ -43,7 +43,7 @@ fn seen_at_once(mut block: Block) -> Block {
 
 async fn obeyed(values: &[&str], before: &str) {
     let notes = notes(values).await;
-    let notes = notes.replace("YOUR_TOKEN", "\"$CLOUDFLARE_API_TOKEN\"").replace(&"0".repeat(32), ZONE);
+    let notes = notes.replace("read -rs TOKEN", "TOKEN=$CLOUDFLARE_API_TOKEN").replace(&"0".repeat(32), ZONE);
     // Slower than a kubectl starts, or no reader would be too early.
     let slow = r#"curl -fsS -X PUT "${CLOUDFLARE_API%/client/v4}/_emulator/switches" --data '{"latency_ms": 1500}'"#;
     let install = format!(

@@ -143,7 +143,8 @@ async fn until_admin_is_whole(control_plane: &ControlPlane) -> harness::Result<(
         Ok(resources) if resources.contains("\"limitranges\"") => Ok(()),
         other => Err(format!("{other:?}")),
     };
-    eventually(PATIENCE, "the role admin has all its rights", is_whole).await
+    // The controllers may only be starting.
+    eventually(3 * PATIENCE, "the role admin has all its rights", is_whole).await
 }
 
 /// A folder that looks like a checkout and may be written to, beside one with the programs under the names that people use.

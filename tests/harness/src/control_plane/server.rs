@@ -1,7 +1,9 @@
 //! The program `harness control-plane`: etcd and a Kubernetes API server, from their start to the removal of their last file.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -88,11 +90,15 @@ async fn start(dir: &Path, certificates: &Certificates) -> Result<Processes> {
     }
 }
 
-/// A loopback port that nobody listens on, from below the range out of which the system picks ports by itself.
+/// A loopback port that nobody listens on, from below the range out of which the system picks ports by itself. None is given
+/// twice by one process: who was given it may not listen yet.
 pub(crate) fn free_port() -> Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     std::iter::repeat_with(|| fastrand::u16(15_000..32_000))
         .take(1000)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find(|port| given.insert(*port))
         .ok_or_else(|| Error::new("no loopback port is free between 15000 and 32000"))
 }
 

@@ -1,7 +1,7 @@
 //! The steps of the demo, in the order in which they are shown.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
@@ -10,7 +10,7 @@ use super::{TOKENS, World};
 use crate::cloudflare::{Cloudflare, Setting};
 use crate::control_plane::{ControlPlane, OPERATOR};
 use crate::error::{Context as _, Error, Result};
-use crate::fixture::API_VERSION;
+use crate::fixture::{API_VERSION, PATIENCE};
 use crate::operator::Operator;
 
 const ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
@@ -164,7 +164,7 @@ async fn heal(stage: &mut Stage, world: &World) -> Result<()> {
 pub(super) async fn stop(stage: &mut Stage, world: &mut World) -> Result<()> {
     stage.step("Uninstall", "the operator ends in order on SIGTERM; what it was told and what it did stay")?;
     world.operator.signal("TERM")?;
-    match world.operator.wait_exit(Duration::from_secs(10)).await? {
+    match world.operator.wait_exit(PATIENCE).await? {
         0 => stage.good("The operator ended with status 0.")?,
         code => return Err(Error::new(format!("the operator ended with status {code}"))),
     }

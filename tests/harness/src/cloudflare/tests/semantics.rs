@@ -72,7 +72,7 @@ async fn a_zones_get_shows_foreign_entries_when_it_is_switched_on() -> Outcome {
 #[tokio::test]
 async fn while_a_change_is_applied_it_is_not_shown_and_the_next_put_is_refused() -> Outcome {
     let world = World::start().await?;
-    world.cloudflare.switch(|switches| switches.apply_delay_ms = 300);
+    world.cloudflare.switch(|switches| switches.apply_delay_ms = 2000);
     let scope = world.zone.scope();
     assert_eq!(sent(world.put(scope, &[("a.example.com", true, false)])).await?.0, 202);
     assert!(hostnames(&sent(world.get(scope)).await?.1).is_empty());
