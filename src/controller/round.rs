@@ -100,14 +100,16 @@ impl ScopeTask {
                 self.note(at, left);
                 self.log(&response, started, "read");
                 let domains = self.domains();
+                let now = Instant::now().into_std();
+                // The list is one: it also shows what was sent through other credentials.
+                let arrived = self.groups.values_mut().filter_map(|group| group.view.shown(&list, now)).max();
                 let view = &mut self.groups.entry(at.clone()).or_default().view;
                 let stood_back = view.problem.is_some() || !view.rejected.is_empty();
-                let arrived = view.read(list, response, Instant::now().into_std());
+                view.read(list, response, now);
                 if let Some(at) = arrived {
                     self.groups.values_mut().for_each(|group| group.view.arrived(at));
                 }
                 self.claims_changed |= stood_back;
-                // Over all credentials: the list is one.
                 let landed = self.groups.values().all(|group| group.view.sent.is_empty());
                 let view = &mut self.groups.get_mut(at)?.view;
                 let list = view.remote.as_ref()?;

@@ -80,17 +80,9 @@ pub(super) fn remote_flags(remote: &RemoteList, hostname: &Hostname) -> Flags {
 }
 
 impl View {
-    /// Takes in a list that was just read, and forgets what it settles: writes that arrived, were overtaken by somebody
-    /// else or are lost, and refusals and repairs that are old. Returns when the newest of the writes was sent that arrived.
-    pub fn read(&mut self, remote: RemoteList, response: LastResponse, now: Instant) -> Option<Instant> {
-        let mut arrived = None;
-        self.sent.retain(|hostname, sent| {
-            let seen = remote_flags(&remote, hostname);
-            if seen == sent.flags && seen != sent.before {
-                arrived = arrived.max(Some(sent.at));
-            }
-            seen != sent.flags && seen == sent.before && now < sent.lost_at
-        });
+    /// Takes in a list that was just read, and forgets what it settles: writes, and refusals and repairs that are old.
+    pub fn read(&mut self, remote: RemoteList, response: LastResponse, now: Instant) {
+        self.shown(&remote, now);
         self.rejected.retain(|_, rejection| now.duration_since(rejection.at) < REJECTED_FOR);
         self.repairs.retain(|_, times| {
             times.retain(|at| now.duration_since(*at) < REPAIRS_WITHIN);
@@ -99,6 +91,19 @@ impl View {
         self.problem = None;
         self.response = Some(Arc::new(response));
         self.remote = Some(remote);
+    }
+
+    /// Forgets the writes that a list settles, through whichever credential it was read: those that arrived, were overtaken by
+    /// somebody else or are lost. Returns when the newest of those was sent that arrived.
+    pub fn shown(&mut self, remote: &RemoteList, now: Instant) -> Option<Instant> {
+        let mut arrived = None;
+        self.sent.retain(|hostname, sent| {
+            let seen = remote_flags(remote, hostname);
+            if seen == sent.flags && seen != sent.before {
+                arrived = arrived.max(Some(sent.at));
+            }
+            seen != sent.flags && seen == sent.before && now < sent.lost_at
+        });
         arrived
     }
 

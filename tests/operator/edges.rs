@@ -31,6 +31,7 @@ scenarios! { under_every_behaviour:
 
 scenarios! { under_replace:
     a_look_by_another_credential_does_not_hide_what_a_slow_write_removes,
+    a_look_by_another_credential_shows_what_a_slow_write_has_removed,
     who_deletes_the_only_object_during_its_first_write_leaves_the_foreign_entries_whole,
     a_reset_that_is_the_first_write_ever_spares_the_foreign_entries,
     the_program_mends_what_its_write_removed_before_it_ends,
@@ -79,8 +80,11 @@ impl World {
     }
 }
 
+/// Long enough for a lot to happen before a write has its effect.
+const SLOW: Duration = Duration::from_secs(8);
+
 async fn a_look_by_another_credential_does_not_hide_what_a_slow_write_removes(behaviour: Behaviour) {
-    let world = with_foreign_entries(Behaviour { delay: Duration::from_millis(2500), ..behaviour }).await;
+    let world = with_foreign_entries(Behaviour { delay: SLOW, ..behaviour }).await;
     let other = world.second_credential().await;
     world.remote.set("second.example.com", true, false);
     let second = world.fixture.settings("second").credential(other, "token").hostname("second.example.com", true);
@@ -101,6 +105,30 @@ async fn a_look_by_another_credential_does_not_hide_what_a_slow_write_removes(be
     assert_eq!(world.remote.get("second.example.com"), Some((true, false)));
 }
 
+async fn a_look_by_another_credential_shows_what_a_slow_write_has_removed(behaviour: Behaviour) {
+    let world = with_foreign_entries(Behaviour { delay: SLOW, ..behaviour }).await;
+    let other = world.second_credential().await;
+    world.remote.set("second.example.com", true, false);
+    let second = world.fixture.settings("second").credential(other, "token").hostname("second.example.com", true);
+    world.fixture.apply(&second.build()).await.unwrap();
+    world.until_ready("second").await;
+    world.apply("first", &[("first.example.com", true)]).await;
+    let is_there = || world.remote.get("first.example.com").is_some();
+    world.cloudflare.until("the effect", PATIENCE, is_there).await.unwrap();
+    // Before whoever wrote looks again.
+    world.ask_for_a_look("second", "now").await;
+    world.until_accepted(2).await;
+    let ledger = world.ledger();
+    let mending = ledger.accepted_puts(&world.scope())[1].settings();
+    let named: Vec<&str> = mending.iter().map(|entry| entry.0.as_str()).collect();
+    for hostname in FOREIGN.iter().chain(&["first.example.com", "second.example.com"]) {
+        assert!(named.contains(hostname), "{hostname}:\n{ledger}");
+    }
+    world.until_ready("first").await;
+    world.until_ready("second").await;
+    world.assert_foreign_entries_are_there();
+}
+
 async fn who_deletes_the_only_object_during_its_first_write_leaves_the_foreign_entries_whole(behaviour: Behaviour) {
     // Before the write is answered.
     let world = with_foreign_entries(behaviour).await;
@@ -114,7 +142,7 @@ async fn who_deletes_the_only_object_during_its_first_write_leaves_the_foreign_e
     world.until_mended().await;
 
     // Before it has its effect.
-    let world = with_foreign_entries(Behaviour { delay: Duration::from_millis(2500), ..behaviour }).await;
+    let world = with_foreign_entries(Behaviour { delay: SLOW, ..behaviour }).await;
     world.apply("only", &[("only.example.com", true)]).await;
     world.until_accepted(1).await;
     world.fixture.delete("only").await.unwrap();
@@ -156,7 +184,7 @@ async fn the_program_mends_what_its_write_removed_before_it_ends(behaviour: Beha
 }
 
 async fn the_program_waits_for_the_effect_of_a_slow_write_before_it_ends(behaviour: Behaviour) {
-    let mut world = with_foreign_entries(Behaviour { delay: Duration::from_millis(2500), ..behaviour }).await;
+    let mut world = with_foreign_entries(Behaviour { delay: SLOW, ..behaviour }).await;
     world.apply("last", &[("last.example.com", true)]).await;
     world.until_accepted(1).await;
     world.operator.signal("TERM").unwrap();
@@ -345,7 +373,7 @@ async fn a_write_that_is_under_way_through_another_credential_is_waited_for(beha
     let settled = || world.remote.is_settled();
     world.cloudflare.until("all is applied", PATIENCE, settled).await.unwrap();
     assert_eq!(world.remote.get("moved.example.com"), None, "{}", world.ledger());
-    assert_eq!(world.remote.get("kept.example.com"), Some((true, false)));
+    assert_eq!(world.remote.get("kept.example.com"), Some((true, false)), "{}", world.ledger());
 }
 
 async fn more_refusals_in_a_row_than_a_round_takes_hold_up_no_good_neighbour(behaviour: Behaviour) {
