@@ -17,6 +17,9 @@ async fn three_minutes_with_an_interval_of_one_minute_bring_looks_and_nothing_el
     let requests = world.ledger().len();
     let is_shown = |line: &&str| !line.contains("\"level\":\"DEBUG\"") && !line.contains("\"level\":\"TRACE\"");
     let lines = || world.operator.logs().unwrap().lines().filter(is_shown).count();
+    // It is written a moment later than the status.
+    let is_told = || world.operator.logs().unwrap().contains("status: a read after the last write showed");
+    world.cloudflare.until("the line about the status", PATIENCE, is_told).await.unwrap();
     let logged = lines();
     let deadline = Duration::from_secs(180);
     world.cloudflare.until("three minutes", deadline + PATIENCE, || started.elapsed() >= deadline).await.unwrap();
@@ -27,6 +30,8 @@ async fn three_minutes_with_an_interval_of_one_minute_bring_looks_and_nothing_el
     assert_eq!(ledger.puts(&world.scope()).len(), 1);
     // Ten per cent of jitter either way: two or three looks in three minutes.
     assert!((2..=3).contains(&(ledger.len() - requests)), "{} looks", ledger.len() - requests);
+    let is_complete = || lines() - logged >= ledger.len() - requests;
+    world.cloudflare.until("the line about the last look", PATIENCE, is_complete).await.unwrap();
     assert_eq!(lines() - logged, ledger.len() - requests, "a line for each look, and no other");
     // Drift is found by such a look alone, and repaired.
     world.remote.set("still.example.com", false, false);

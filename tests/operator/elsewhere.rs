@@ -9,6 +9,7 @@ use harness::{
     fixture::{PATIENCE, condition, eventually},
     hosts::{Face, Front, Proxy, Stranger},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -129,10 +130,13 @@ async fn a_name_that_nobody_knows_is_reported_and_heals_with_a_name_that_somebod
     let mut world = World::new().await;
     world.restart_with(|operator| operator.cloudflare("https://api.cloudflare.invalid/client/v4")).await;
     world.apply(SUBJECT, &[("subject.example.com", true)]).await;
-    let object = world.until_reason(SUBJECT, "ConnectionFailed").await;
+    // A resolver may be slower than a connection may be.
+    let says = |object: &Value| {
+        let ready = condition(object, "Ready").cloned().unwrap_or_default();
+        ready["reason"] == "ConnectionFailed" && ready["message"].to_string().contains("name")
+    };
+    let object = world.fixture.until(SUBJECT, "ConnectionFailed for the name", says).await.unwrap();
     assert!(condition(&object, "Reconciling").is_some(), "{object:#}");
-    let message = condition(&object, "Ready").unwrap()["message"].to_string();
-    assert!(message.contains("name"), "{message}");
     assert!(world.cloudflare.ledger().is_empty());
     let url = world.cloudflare.url();
     world.restart_with(move |operator| operator.cloudflare(url.clone())).await;

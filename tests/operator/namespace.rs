@@ -86,8 +86,9 @@ async fn the_secret_last(control_plane: Arc<ControlPlane>, behaviour: Behaviour)
 
 /// As a person does it, who waits for the end.
 async fn delete_and_wait(control_plane: &ControlPlane, world: &World) {
-    let kubectl = Kubectl::new(control_plane.kubeconfig()).deadline(2 * PATIENCE);
-    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    let kubectl = Kubectl::new(control_plane.kubeconfig()).deadline(5 * PATIENCE);
+    // The namespace controller takes several passes, some seconds apart.
+    let timeout = format!("--timeout={}s", 4 * PATIENCE.as_secs());
     let deleted = kubectl.run(&["delete", "namespace", world.fixture.namespace(), "--wait", &timeout]).await;
     if let Err(error) = deleted {
         let left = kubectl.run(&["get", "mhs,secrets", "-n", world.fixture.namespace(), "-o", "yaml"]).await;

@@ -48,6 +48,8 @@ fn claims_to_be_ready(object: &Value) -> bool {
 
 /// Watches the objects of a scenario and notes each `Ready=True` that came before the remote had what it speaks of.
 pub(crate) struct Vigil {
+    /// Every state of every object: what lasts for a moment only is in it too.
+    shown: Arc<Mutex<Vec<Value>>>,
     lies: Arc<Mutex<Vec<String>>>,
     watch: JoinHandle<()>,
 }
@@ -55,8 +57,9 @@ pub(crate) struct Vigil {
 impl Vigil {
     /// From now on, and for objects of which nobody else changes the remote side meanwhile.
     pub(crate) async fn over(world: &World) -> Self {
-        let lies = Arc::<Mutex<Vec<String>>>::default();
+        let (shown, lies) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<Vec<String>>>::default());
         let (begun, begins) = oneshot::channel();
+        let states = shown.clone();
         let (remote, objects, noted) = (world.remote.clone(), world.fixture.objects(), lies.clone());
         let watch = tokio::spawn(async move {
             let objects = watcher(objects, watcher::Config::default()).default_backoff().applied_objects();
@@ -68,12 +71,18 @@ impl Vigil {
                 if claims_to_be_ready(&object) {
                     noted.lock().unwrap().extend(missing(&object, &remote));
                 }
+                states.lock().unwrap().push(object);
                 begun.take().map(|begun| begun.send(()));
             }
         });
         // What was there before is seen before it changes.
         timeout(PATIENCE, begins).await.expect("the first object is shown").unwrap();
-        Self { lies, watch }
+        Self { shown, lies, watch }
+    }
+
+    /// The last state so far of which this holds.
+    fn has_shown(&self, holds: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.shown.lock().unwrap().iter().rev().find(|object| holds(object)).cloned()
     }
 
     /// Ends it.
@@ -153,14 +162,17 @@ impl World {
         let vigil = Vigil::over(self).await;
         let injected = self.cloudflare.inject(fault.into().for_ever());
         self.turn_subject().await;
+        let is_reported = |object: &Value| {
+            condition(object, "Ready").is_some_and(|ready| {
+                ready["status"] == "False"
+                    && ready["reason"] == reason
+                    && ready["observedGeneration"] == object["metadata"]["generation"]
+            })
+        };
         let reported = async || {
-            let object = self.fixture.get(SUBJECT).await.map_err(|error| error.to_string())?.unwrap_or_default();
-            let ready = condition(&object, "Ready").cloned().unwrap_or_default();
-            let is_reported = ready["status"] == "False"
-                && ready["reason"] == reason
-                && ready["observedGeneration"] == object["metadata"]["generation"]
-                && injected.met() > 0;
-            if is_reported { Ok(object) } else { Err(format!("{ready}, after {} requests", injected.met())) }
+            let met = injected.met();
+            let found = vigil.has_shown(is_reported).filter(|_| met > 0);
+            found.ok_or_else(|| format!("{:?}, after {met} requests", vigil.has_shown(|_| true)))
         };
         // A request may take 30 s before it is given up.
         let during = eventually(PATIENCE * 2, format!("{what}: {reason}"), reported).await.unwrap();
@@ -169,7 +181,8 @@ impl World {
             // A person has to change what was refused; to ask again would get the same answer.
             self.turn_subject().await;
         } else {
-            self.look(SUBJECT).await;
+            // A request that met the fault meanwhile has its 30 s.
+            self.look_within(2 * PATIENCE, SUBJECT).await;
         }
         self.assert_recovered(SUBJECT).await;
         vigil.end();

@@ -213,9 +213,18 @@ async fn an_object_whose_namespace_loses_the_rights_first_waits_for_somebody_to_
     let (fixture, remote) = &installed.namespaces[0];
     let namespace = fixture.namespace();
     control_plane.kubectl(&["delete", "rolebinding", "--all", "-n", namespace]).await.unwrap();
+    let user = installed.release.user();
+    let may = ["auth", "can-i", "get", "secrets", "-n", namespace, "--as", &user];
+    let may_not = async || match control_plane.kubectl(&may).await {
+        Ok(yes) => Err(yes),
+        Err(no) => Ok(no),
+    };
+    let no = eventually(PATIENCE, "the right to read Secrets is gone", may_not).await.unwrap();
+    assert!(no.to_string().contains("no"), "{no}");
     let refused = || installed.requests().into_iter().filter(|request| !request.allowed).count();
+    let before = refused();
     fixture.delete("reset").await.unwrap();
-    let is_refused = async || if refused() > 0 { Ok(()) } else { Err("nothing is refused") };
+    let is_refused = async || if refused() > before { Ok(()) } else { Err("nothing is refused") };
     eventually(2 * PATIENCE, "a refusal", is_refused).await.unwrap();
     assert!(fixture.get("reset").await.unwrap().is_some(), "nobody may let it go");
 

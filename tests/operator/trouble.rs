@@ -43,7 +43,7 @@ async fn a_revoked_token_shows_its_code_and_heals() {
 #[tokio::test]
 async fn a_rate_limit_is_obeyed_to_the_second_even_when_the_spec_changes_meanwhile() {
     let world = World::new().await;
-    world.cloudflare.inject(Fault::rate_limited(Some("4")));
+    world.cloudflare.inject(Fault::rate_limited(Some("12")));
     world.apply("many", &[("many.example.com", true)]).await;
     let object = world.until_reason("many", "RateLimited").await;
     assert!(condition(&object, "Reconciling").is_some());
@@ -55,7 +55,7 @@ async fn a_rate_limit_is_obeyed_to_the_second_even_when_the_spec_changes_meanwhi
     let ledger = world.ledger();
     let limited = ledger.all()[0].end_us.unwrap();
     let next = ledger.all()[1].start_us;
-    assert!(next - limited >= 4_000_000, "asked again after {} us", next - limited);
+    assert!(next - limited >= 12_000_000, "asked again after {} us", next - limited);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_limit_holds_for_the_token_in_whichever_secret_and_scope_it_is_used() 
     let other = world.cloudflare.add_zone(&harness::fixture::random_id(), "example.org");
     world.token.may_write(other.scope());
     world.fixture.apply(&world.fixture.secret("copy", "token", crate::world::TOKEN)).await.unwrap();
-    world.cloudflare.inject(Fault::rate_limited(Some("5")));
+    world.cloudflare.inject(Fault::rate_limited(Some("12")));
     world.apply("first", &[("first.example.com", true)]).await;
     world.until_reason("first", "RateLimited").await;
     let id = other.scope().to_string();

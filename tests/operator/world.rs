@@ -12,7 +12,7 @@ use harness::{
     canary,
     cloudflare::{Cloudflare, Credential, Exchange, Ledger, Remote, Scope},
     control_plane::ControlPlane,
-    fixture::{self, Fixture, PATIENCE},
+    fixture::{self, Fixture, PATIENCE, eventually},
     operator::{Builder, Operator},
 };
 use jiff::Timestamp;
@@ -213,10 +213,18 @@ impl World {
 
     /// Asks for a look now, and waits until the status says that it was done.
     pub(crate) async fn look(&self, name: &str) -> Value {
+        self.look_within(PATIENCE, name).await
+    }
+
+    pub(crate) async fn look_within(&self, deadline: Duration, name: &str) -> Value {
         let value = fixture::random_id();
         self.ask_for_a_look(name, &value).await;
-        let looked = |object: &Value| object["status"]["lastHandledReconcileAt"] == value;
-        self.fixture.until(name, "looked", looked).await.unwrap()
+        let looked = async || {
+            let object = self.fixture.get(name).await.map_err(|error| error.to_string())?.unwrap_or_default();
+            let handled = object["status"]["lastHandledReconcileAt"] == value;
+            if handled { Ok(object) } else { Err(format!("{:#}", object["status"])) }
+        };
+        eventually(deadline, format!("{name} looked at"), looked).await.unwrap()
     }
 
     /// Has the zone looked at by way of a second object, so that the first one is not asked for anything.

@@ -220,7 +220,8 @@ async fn watches_that_end_every_second_and_show_no_bookmark_miss_nothing() {
         cluster.until_ready("one").await;
         cluster.proxy.until("another watch", PATIENCE, || watches() > before).await.unwrap();
     }
-    cluster.settles(&["one"], &["trying again"]).await;
+    // The connections may have been dropped under an event.
+    cluster.settles(&["one"], &["trying again", "the event could not be written"]).await;
     assert!(watches() <= 30, "{} watches", watches());
     assert_eq!(cluster.proxy.ledger().of("list", OBJECTS).len(), 1, "what ends is resumed and not begun anew");
 }

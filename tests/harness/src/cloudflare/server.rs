@@ -63,7 +63,11 @@ impl Shared {
     }
 
     fn micros(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+        self.micros_at(Instant::now())
+    }
+
+    fn micros_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
     }
 
     fn note(&self, seq: u64, note: impl FnOnce(&mut Exchange, u64)) {
@@ -197,9 +201,13 @@ async fn answer(
     let path = parts.uri.path();
     let asked = Asked { method: &parts.method, path, route: &route, headers: &parts.headers, body: &body };
     let handle = || {
-        let (reply, accepted) = shared.lock().handle(&asked, Instant::now());
+        let mut state = shared.lock();
+        let now = Instant::now();
+        let (reply, accepted) = state.handle(&asked, now);
+        drop(state);
         if accepted {
-            shared.note(open.seq, |exchange, now| exchange.accepted_us = Some(now));
+            // As the effect counts from it: a moment later another write may have come.
+            shared.note(open.seq, |exchange, _| exchange.accepted_us = Some(shared.micros_at(now)));
         }
         reply
     };

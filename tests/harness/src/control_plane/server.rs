@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,16 +91,24 @@ async fn start(dir: &Path, certificates: &Certificates) -> Result<Processes> {
     }
 }
 
+/// Ports of control planes, each a process of its own, below those of the tests: nobody takes what another has looked at.
+const OWN_PORTS: Range<u16> = 15_000..20_000;
+const PORTS: Range<u16> = 20_000..32_000;
+
 /// A loopback port that nobody listens on, from below the range out of which the system picks ports by itself. None is given
 /// twice by one process: who was given it may not listen yet.
 pub(crate) fn free_port() -> Result<u16> {
+    free_port_of(PORTS)
+}
+
+fn free_port_of(range: Range<u16>) -> Result<u16> {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    std::iter::repeat_with(|| fastrand::u16(15_000..32_000))
+    std::iter::repeat_with(|| fastrand::u16(range.clone()))
         .take(1000)
         .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .find(|port| given.insert(*port))
-        .ok_or_else(|| Error::new("no loopback port is free between 15000 and 32000"))
+        .ok_or_else(|| Error::new(format!("no loopback port is free in {range:?}")))
 }
 
 /// The running programs. Fields are dropped in order: each ends before what it uses.
@@ -114,7 +123,7 @@ struct Processes {
 
 impl Processes {
     async fn start(dir: &Path, certificates: &Certificates) -> Result<Self> {
-        let (clients, peers, port) = (free_port()?, free_port()?, free_port()?);
+        let (clients, peers, port) = (free_port_of(OWN_PORTS)?, free_port_of(OWN_PORTS)?, free_port_of(OWN_PORTS)?);
         let url = format!("https://127.0.0.1:{port}");
         let etcd = start_etcd(dir, clients, peers)?;
         let api_server = start_api_server(dir, certificates, clients, port)?;
