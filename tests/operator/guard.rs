@@ -46,12 +46,11 @@ impl World {
 
 async fn what_a_replacing_write_removed_is_put_back_at_once_and_never_removed_again(behaviour: Behaviour) {
     let world = with_foreign_entries(behaviour).await;
+    let mending = world.cloudflare.inject(Fault::from(Effect::Hold).on("PUT").after_passing(1));
     world.apply("first", &[("first.example.com", true)]).await;
-    let seen = world.fixture.until_condition("first", "Ready", "False", "UnexpectedRemoteChange");
-    let (seen, ()) = tokio::join!(seen, async {
-        world.cloudflare.until("put back", PATIENCE, || world.remote.get(FOREIGN[0]).is_some()).await.unwrap();
-    });
-    seen.unwrap();
+    world.until_reason("first", "UnexpectedRemoteChange").await;
+    mending.release();
+    world.cloudflare.until("put back", PATIENCE, || world.remote.get(FOREIGN[0]).is_some()).await.unwrap();
     world.until_ready("first").await;
     world.assert_foreign_entries_are_there();
     assert_eq!(world.steps()[..5], ["GET", "PUT", "GET", "PUT", "GET"]);

@@ -75,15 +75,21 @@ fn every_block_says_what_it_is_and_every_mark_says_why() {
 /// The documents say which test shows what they claim, as `module::name`.
 #[test]
 fn every_test_that_a_document_names_exists() {
-    let (functions, mut named) = (functions(), 0);
+    let (sources, mut named) = (sources_by_path(), 0);
     for page in Page::all().unwrap() {
         for (line, span) in &page.spans {
-            let name = span.rsplit("::").next().unwrap_or_default();
             let plain = |text: &str| {
                 text.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || "_:".contains(one))
             };
-            if plain(span) && span.contains("::") {
-                assert!(functions.contains(name), "{}:{line}: there is no test {span}", page.name);
+            if let Some((modules, name)) = span.rsplit_once("::").filter(|_| plain(span)) {
+                let declared = [format!("fn {name}("), format!("fn {name}<")];
+                let is_in = |path: &Path| {
+                    let parts: BTreeSet<_> = path.iter().filter_map(|part| part.to_str()?.split('.').next()).collect();
+                    modules.split("::").all(|module| parts.contains(module))
+                };
+                let exists =
+                    sources.iter().any(|(path, text)| is_in(path) && declared.iter().any(|start| text.contains(start)));
+                assert!(exists, "{}:{line}: there is no test {span}", page.name);
                 named += 1;
             }
         }
@@ -195,28 +201,19 @@ fn assert_concerned(test: &str, page: &Page, block: &Block, sources: &[String]) 
     );
 }
 
-/// The names of all functions that are tests, or parts of one.
-fn functions() -> BTreeSet<String> {
-    let sources = sources();
-    let names = |text: &String| {
-        text.split("fn ")
-            .skip(1)
-            .filter_map(|rest| rest.split(['(', '<']).next())
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    sources.iter().flat_map(names).collect()
-}
-
 fn has(path: &Path, text: &str) -> bool {
     std::fs::read_to_string(path).is_ok_and(|file| file.contains(text.trim_end()))
 }
 
 /// All Rust of the tests and of the program, file by file.
 fn sources() -> Vec<String> {
+    sources_by_path().into_iter().map(|(_, text)| text).collect()
+}
+
+fn sources_by_path() -> Vec<(PathBuf, String)> {
     let paths = ["tests", "src"].into_iter().flat_map(files);
     let rust = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    rust.map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    rust.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
 /// All files below a folder of this repository.
