@@ -83,18 +83,24 @@ impl World {
 /// Long enough for a lot to happen before a write has its effect.
 const SLOW: Duration = Duration::from_secs(8);
 
-async fn a_look_by_another_credential_does_not_hide_what_a_slow_write_removes(behaviour: Behaviour) {
+/// Writes are slow, and another credential serves an object that is ready.
+async fn served_by_two(behaviour: Behaviour) -> World {
     let world = with_foreign_entries(Behaviour { delay: SLOW, ..behaviour }).await;
     let other = world.second_credential().await;
     world.remote.set("second.example.com", true, false);
     let second = world.fixture.settings("second").credential(other, "token").hostname("second.example.com", true);
     world.fixture.apply(&second.build()).await.unwrap();
     world.until_ready("second").await;
+    world
+}
+
+async fn a_look_by_another_credential_does_not_hide_what_a_slow_write_removes(behaviour: Behaviour) {
+    let world = served_by_two(behaviour).await;
     world.apply("first", &[("first.example.com", true)]).await;
     world.until_accepted(1).await;
     let mark = world.cloudflare.ledger().mark();
     world.ask_for_a_look("second", "now").await;
-    let looked = || world.ledger().since(mark).by(other).gets(&world.scope()).iter().any(|get| get.end_us.is_some());
+    let looked = || world.ledger().since(mark).by("other").gets(&world.scope()).iter().any(|get| get.end_us.is_some());
     world.cloudflare.until("a look", PATIENCE, looked).await.unwrap();
     assert!(world.remote.get(FOREIGN[0]).is_some(), "the look was to come before the effect:\n{}", world.ledger());
     world.until_mended().await;
@@ -106,12 +112,7 @@ async fn a_look_by_another_credential_does_not_hide_what_a_slow_write_removes(be
 }
 
 async fn a_look_by_another_credential_shows_what_a_slow_write_has_removed(behaviour: Behaviour) {
-    let world = with_foreign_entries(Behaviour { delay: SLOW, ..behaviour }).await;
-    let other = world.second_credential().await;
-    world.remote.set("second.example.com", true, false);
-    let second = world.fixture.settings("second").credential(other, "token").hostname("second.example.com", true);
-    world.fixture.apply(&second.build()).await.unwrap();
-    world.until_ready("second").await;
+    let world = served_by_two(behaviour).await;
     world.apply("first", &[("first.example.com", true)]).await;
     let is_there = || world.remote.get("first.example.com").is_some();
     world.cloudflare.until("the effect", PATIENCE, is_there).await.unwrap();
